@@ -1,0 +1,151 @@
+"""What the web process and the generation worker say to each other: plain, versioned, picklable.
+
+The first message to a worker is `Hello`; it answers `Ready`, then obeys one `Generate` at a time, while `Cancel`
+and the questions are heard between two steps.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from studio.params import GenerationParams
+
+PROTOCOL_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelLocation:
+    """A model the worker may load. `card` holds the checkpoint's card as plain values; control models have none."""
+
+    name: str
+    id: str
+    path: str
+    kind: str
+    base: str
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Start-up facts. device: auto, cpu, cuda, cuda:N or mps; precision: auto, fp32, fp16 or bf16; folders as paths."""
+
+    assets: str
+    extensions: tuple[str, ...] = ()
+    device: str = "auto"
+    precision: str = "auto"
+    version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True)
+class Prefetch:
+    """Load these models now, so that the next picture does not wait for them."""
+
+    checkpoint: ModelLocation
+    controls: tuple[ModelLocation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Run a job. `models` holds every model that the params name, by content id."""
+
+    job_id: str
+    params: GenerationParams
+    models: dict[str, ModelLocation]
+    preview_every: int = 1
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop that job at the next step; a job that is not running is ignored."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Residency:
+    """Ask what is resident; answered by `Resident`."""
+
+
+@dataclass(frozen=True)
+class Free:
+    """Unload every model; answered by `Resident`."""
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """End the worker."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker can take jobs. kernel: which attention kernel runs; precision: the dtype that the probe chose."""
+
+    device: str
+    device_name: str
+    precision: str
+    kernel: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """phase: loading, encoding, denoising or decoding; step of steps; seconds_left is None while unknown."""
+
+    job_id: str
+    phase: str
+    step: int
+    steps: int
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A cheap look at the latents after `step`: a JPEG file as bytes."""
+
+    job_id: str
+    step: int
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """One finished picture: 8-bit RGB rows, with the seed that made it."""
+
+    width: int
+    height: int
+    rgb: bytes
+    seed: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """The pictures of a job. seconds: wall time by phase (load, encode, denoise, decode)."""
+
+    job_id: str
+    images: tuple[RawImage, ...]
+    seconds: dict[str, float]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The job stopped because it was asked to."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job failed. message and hint are sentences for a person; detail is a traceback for the log."""
+
+    job_id: str
+    message: str
+    hint: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Resident:
+    """What is loaded: [{name, kind, bytes}], and memory in bytes {process, device_used, device_total}."""
+
+    models: tuple[dict[str, Any], ...]
+    memory: dict[str, int]

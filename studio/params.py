@@ -1,0 +1,222 @@
+"""What a person asked for, as plain data: everything that changes the pixels, and nothing else.
+
+A `GenerationRequest` may leave fields blank; services resolve it once into frozen `GenerationParams`, in which
+nothing is left to choose. Only params are queued, written into the PNG and replayed. No torch and no gradio here.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
+
+from studio.errors import InvalidRequestError
+
+PARAMS_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlUnit:
+    """One image condition of a generation.
+
+    Fields:
+        kind: Registry name of the control kind, such as "scribble".
+        map: Asset id (sha256) of the finished control image, light on black.
+        model: Name of the control model; "" lets the studio choose the one that fits kind and checkpoint.
+        model_id: Content id of that model; filled when the request is resolved.
+        conditioning_scale: Multiplies the residuals, 0 to 2; 0 switches the unit off, 1 is as trained.
+        control_guidance_start, control_guidance_end: Active range, as fractions of the steps, 0 to 1.
+        source, annotator, annotator_options: The picture and the annotator that gave the map, if any.
+        editor: Asset id of the editor's data (strokes as JSON), so that the map can be edited again.
+    """
+
+    kind: str
+    map: str
+    model: str = ""
+    model_id: str = ""
+    conditioning_scale: float = 1.0
+    control_guidance_start: float = 0.0
+    control_guidance_end: float = 1.0
+    source: str = ""
+    annotator: str = ""
+    annotator_options: tuple[tuple[str, float], ...] = ()
+    editor: str = ""
+
+    def __post_init__(self) -> None:
+        check_range("conditioning_scale", self.conditioning_scale, 0, 2)
+        start, end = self.control_guidance_start, self.control_guidance_end
+        if not 0 <= start < end <= 1:
+            raise InvalidRequestError(
+                f"A control's range must satisfy 0 <= start < end <= 1, found {start} and {end}.",
+                field="control_guidance_start",
+                hint="Give the start and the end as fractions of the steps.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterRef:
+    """One adapter of a generation: its name, content id and weight (-4 to 4; 0 is off, 1 as trained)."""
+
+    name: str
+    id: str = ""
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("weight", self.weight, -4, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRequest:
+    """What a person or a program says; None means "choose for me" (the checkpoint's card, then our default).
+
+    Fields carry diffusers' names where it has one; `mask_image` is white where the picture may change.
+    Numbers are checked for range here and against the checkpoint when the request is resolved.
+    """
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    checkpoint: str | None = None
+    width: int | None = None
+    height: int | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    scheduler: str | None = None
+    sigmas: str | None = None
+    timestep_spacing: str | None = None
+    seed: int | None = None
+    count: int = 1
+    clip_skip: int | None = None
+    controls: tuple[ControlUnit, ...] = ()
+    adapters: tuple[AdapterRef, ...] = ()
+    init_image: str | None = None
+    mask_image: str | None = None
+    strength: float | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read JSON or TOML values.
+
+        Raises: InvalidRequestError, naming the field, for unknown fields, wrong types and numbers that are not finite.
+        """
+        return _read(cls, data, "request")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; blank fields are left out."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, (), "")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationParams:
+    """One generation with nothing left to choose; picture i of `count` uses `seed + i`.
+
+    The same params give the same bytes on one device and dtype. Sizes in pixels; scheduler, sigmas and
+    timestep_spacing are registry names; strength is the share of the steps that img2img runs (1 without init_image).
+    """
+
+    prompt: str
+    checkpoint: str
+    checkpoint_id: str
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    scheduler: str
+    seed: int
+    negative_prompt: str = ""
+    sigmas: str = "default"
+    timestep_spacing: str = "leading"
+    prediction_type: str = "epsilon"
+    count: int = 1
+    clip_skip: int = 0
+    controls: tuple[ControlUnit, ...] = ()
+    adapters: tuple[AdapterRef, ...] = ()
+    init_image: str | None = None
+    mask_image: str | None = None
+    strength: float = 1.0
+    version: int = PARAMS_VERSION
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote. Raises: InvalidRequestError, for another version or for fields that do not fit."""
+        if (version := data.get("version")) != PARAMS_VERSION:
+            raise InvalidRequestError(
+                f"These settings have version {version!r}; this studio reads version {PARAMS_VERSION}.",
+                field="version",
+                hint="Update the studio to read them.",
+            )
+        return _read(cls, data, "settings")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, every field present."""
+        return asdict(self)
+
+    def to_request(self) -> GenerationRequest:
+        """The same generation as a request, for editing it again."""
+        names = {field.name for field in fields(GenerationRequest)}
+        return GenerationRequest(**{n: getattr(self, n) for n in names})
+
+
+def asset_path(root: Path, asset_id: str, suffix: str = ".png") -> Path:
+    """Where the asset with that id (64 hex digits) lies under the folder of assets."""
+    return root / asset_id[:2] / f"{asset_id}{suffix}"
+
+
+def check_range(field: str, value: float, low: float, high: float) -> None:
+    """Refuse a number that is not finite or not within low to high."""
+    if not (math.isfinite(value) and low <= value <= high):
+        raise InvalidRequestError(
+            f"{field} is {value}, which is not between {low} and {high}.",
+            field=field,
+            hint=f"Choose a number from {low} to {high}.",
+        )
+
+
+def _read(cls: type, data: Mapping[str, Any], what: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise InvalidRequestError(f"The {what} is not an object with named fields.", field=what)
+    hints = get_type_hints(cls)
+    if unknown := sorted(set(data) - set(hints)):
+        raise InvalidRequestError(
+            f"Unknown field {unknown[0]!r}.", field=str(unknown[0]), hint=f"Known fields: {', '.join(hints)}."
+        )
+    required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+    if missing := sorted(required - set(data)):
+        raise InvalidRequestError(f"The field {missing[0]!r} is missing.", field=missing[0])
+    return cls(**{name: _value(hints[name], value, name) for name, value in data.items()})
+
+
+def _value(hint: Any, value: Any, field: str) -> Any:
+    if get_origin(hint) is UnionType:
+        if value is None:
+            return None
+        hint = next(arg for arg in get_args(hint) if arg is not type(None))
+    if get_origin(hint) is tuple:
+        return _items(hint, value, field)
+    if isinstance(hint, type) and hint in (ControlUnit, AdapterRef):
+        return _read(hint, value, field)
+    return _scalar(hint, value, field)
+
+
+def _items(hint: Any, value: Any, field: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise InvalidRequestError(f"{field} must be a list, found {value!r:.60}.", field=field)
+    args = get_args(hint)
+    if args[-1] is Ellipsis:
+        return tuple(_value(args[0], item, field) for item in value)
+    if len(value) != len(args):
+        raise InvalidRequestError(f"{field} must hold {len(args)} values, found {len(value)}.", field=field)
+    return tuple(_value(arg, item, field) for arg, item in zip(args, value, strict=True))
+
+
+def _scalar(hint: type, value: Any, field: str) -> Any:
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise InvalidRequestError(f"{field} must be {words[hint]}, found {value!r:.60}.", field=field)
+    if hint is float and not math.isfinite(value):
+        raise InvalidRequestError(f"{field} must be a finite number, found {value}.", field=field)
+    return value
