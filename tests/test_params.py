@@ -1,0 +1,72 @@
+import json
+
+import pytest
+
+from studio.errors import InvalidRequestError
+from studio.params import AdapterRef, ControlUnit, GenerationParams, GenerationRequest
+
+PARAMS = GenerationParams(
+    prompt="a red house",
+    checkpoint="starter-desk",
+    checkpoint_id="ab" * 32,
+    width=128,
+    height=96,
+    num_inference_steps=20,
+    guidance_scale=5.0,
+    scheduler="ddim",
+    seed=7,
+    controls=(ControlUnit(kind="scribble", map="cd" * 32, annotator_options=(("low", 0.5),)),),
+    adapters=(AdapterRef(name="style", weight=0.8),),
+)
+
+
+def test_params_come_back_from_json_as_they_were():
+    assert GenerationParams.from_dict(json.loads(json.dumps(PARAMS.to_dict()))) == PARAMS
+
+
+def test_params_of_another_version_are_refused_with_both_versions():
+    with pytest.raises(InvalidRequestError, match=r"version 99; this studio reads version 1"):
+        GenerationParams.from_dict(PARAMS.to_dict() | {"version": 99})
+
+
+def test_a_request_made_from_params_asks_for_the_same():
+    request = PARAMS.to_request()
+    assert (request.seed, request.controls, request.checkpoint) == (7, PARAMS.controls, "starter-desk")
+
+
+def test_whole_numbers_are_read_from_either_spelling():
+    request = GenerationRequest.from_dict({"width": 128.0, "guidance_scale": 5})
+    assert (request.width, request.guidance_scale) == (128, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("data", "field", "says"),
+    [
+        ({"wdith": 3}, "wdith", "Unknown field"),
+        ({"width": "wide"}, "width", "must be a whole number"),
+        ({"width": True}, "width", "must be a whole number"),
+        ({"width": 12.5}, "width", "must be a whole number"),
+        ({"guidance_scale": float("nan")}, "guidance_scale", "finite"),
+        ({"guidance_scale": float("inf")}, "guidance_scale", "finite"),
+        ({"prompt": None}, "prompt", "must be text"),
+        ({"controls": {"kind": "scribble"}}, "controls", "must be a list"),
+        ({"controls": [{"kind": "scribble"}]}, "map", "missing"),
+        ({"controls": [{"kind": "s", "map": "m", "conditioning_scale": 3}]}, "conditioning_scale", "between 0 and 2"),
+        (
+            {"controls": [{"kind": "s", "map": "m", "control_guidance_start": 0.9, "control_guidance_end": 0.2}]},
+            "control_guidance_start",
+            "start < end",
+        ),
+        ({"adapters": [{"name": "a", "weight": -9}]}, "weight", "between -4 and 4"),
+    ],
+)
+def test_a_wrong_request_is_refused_naming_the_field(data, field, says):
+    with pytest.raises(InvalidRequestError, match=says) as refused:
+        GenerationRequest.from_dict(data)
+    assert refused.value.field == field
+    assert refused.value.sentence().endswith(".")
+
+
+def test_something_that_is_no_object_is_refused():
+    with pytest.raises(InvalidRequestError, match="not an object"):
+        GenerationRequest.from_dict(["prompt"])
