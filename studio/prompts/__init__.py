@@ -1,0 +1,1 @@
+"""The prompt language, as pure Python."""
