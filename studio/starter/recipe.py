@@ -1,0 +1,73 @@
+"""The recipe of Desk: the parts in order, with the time each gets on two cores."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from studio.starter import ranks
+from studio.starter.data import HELD_OUT_SEED, TRAIN_SEED, render_scenes
+from studio.starter.loop import Plan
+
+log = logging.getLogger("studio.starter")
+SCENES, HELD_OUT = 30_000, 512
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part: how it is trained, and by how many ranks; 0 means that it runs in the calling process."""
+
+    run: Callable[[Path, Plan], None]
+    plan: Plan
+    parallel: bool = True
+
+
+def render(work: Path, _plan: Plan) -> None:
+    """Render the scenes to train on and those that are held out."""
+    render_scenes(work / "train", SCENES, TRAIN_SEED)
+    render_scenes(work / "held-out", HELD_OUT, HELD_OUT_SEED)
+
+
+def tokenizer(work: Path, _plan: Plan) -> None:
+    """Make the tokenizer."""
+    from studio.starter.tokenizer import make_tokenizer
+
+    make_tokenizer(work / "tokenizer")
+
+
+def vae(work: Path, plan: Plan) -> None:
+    """Train the autoencoder, then encode every scene."""
+    from studio.starter.vae import encode_scenes, train_vae
+
+    train_vae(work, plan)
+    for name in ("train", "held-out"):
+        encode_scenes(work, name)
+
+
+NO_PLAN = Plan(learning_rate=0, batch=0)
+STAGES: dict[str, Stage] = {
+    "render": Stage(render, NO_PLAN, parallel=False),
+    "tokenizer": Stage(tokenizer, NO_PLAN, parallel=False),
+    "vae": Stage(vae, Plan(learning_rate=1.2e-3, batch=16, minutes=25, hold=0.4, weight_decay=1e-4, seed=1)),
+}
+
+
+def run_stage(name: str, work: Path, minutes: float | None, count: int) -> None:
+    """Train one part; as `count` ranks when it can be shared and this process is not a rank already."""
+    stage = STAGES[name]
+    if stage.parallel and count > 1 and ranks.WORLD == 1:
+        extra = [] if minutes is None else ["--minutes", str(minutes)]
+        ranks.launch(["--work", str(work), "train", name, *extra], count)
+        return
+    log.info("%s begins", name)
+    stage.run(work, stage.plan if minutes is None else replace(stage.plan, minutes=minutes))
+    log.info("%s is done", name)
+
+
+def train_all(work: Path, count: int) -> None:
+    """Run each part that has not left its mark yet, in order."""
+    for name in STAGES:
+        mark = work / f"{name}.done"
+        if not mark.exists():
+            run_stage(name, work, None, count)
+            mark.touch()
