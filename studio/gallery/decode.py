@@ -4,6 +4,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -43,7 +44,7 @@ def decode_image(data: bytes, limits: Limits) -> Image.Image:
     """
     if len(data) > limits.bytes:
         raise AssetError(f"The file has {len(data) / 2**20:.0f} MB; at most {limits.bytes // 2**20} MB are read.")
-    image = open_header(data)
+    image = open_header(BytesIO(data))
     try:
         _check_frames(image, data, limits)
         check_size(image.size, limits)
@@ -53,18 +54,20 @@ def decode_image(data: bytes, limits: Limits) -> Image.Image:
         raise AssetError(f"The picture is damaged or incomplete ({error}).", hint="Save or export it again.") from error
 
 
-def open_header(data: bytes) -> ImageFile.ImageFile:
+def open_header(file: BinaryIO) -> ImageFile.ImageFile:
     """The picture's header; no pixel is decoded. Raises: AssetError, if it is none of the formats that we read."""
     Image.init()
+    head = file.read(1024)
+    file.seek(0)
     for name in FORMATS:
         factory, accept = Image.OPEN[name]
-        if accept is not None and accept(data[:16]) is not True:
+        if accept is not None and accept(head[:16]) is not True:
             continue
         try:
-            return factory(BytesIO(data), "")  # type: ignore[return-value]
+            return factory(file, "")  # type: ignore[return-value]
         except BROKEN as error:
             raise AssetError(f"The {name} picture is damaged or incomplete ({error}).") from error
-    raise AssetError(_what_else(data))
+    raise AssetError(_what_else(head))
 
 
 def check_size(size: tuple[int, int], limits: Limits) -> None:
@@ -131,10 +134,10 @@ def _after_blocks(data: bytes, at: int) -> int:
     return at + 1
 
 
-def _what_else(data: bytes) -> str:
-    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+def _what_else(head: bytes) -> str:
+    if not head:
+        return "The file is empty."
+    head = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith(b"<svg") or (head.startswith((b"<?xml", b"<!")) and b"<svg" in head):
         return "That is an SVG drawing, which has no pixels; export it as PNG first."
-    if not data:
-        return "The file is empty."
     return "That file is not a picture of a kind that the studio reads."
