@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
+from studio.settings import BUILTIN
 
 from studio.registry import load_registry
-from studio.settings import BUILTIN
 
 EXTENSION = """
 from studio.hookspecs import ControlKindSpec, SchedulerSpec, TabSpec, hookimpl
@@ -52,7 +52,12 @@ def test_a_taken_name_leaves_the_whole_extension_out(folder):
         ("import nothing_of_that_name", "ModuleNotFoundError"),
         ("def broken(:", "SyntaxError"),
         (EXTENSION.format(name="x").replace("return [Sch", "raise KeyError('k')\n    return [Sch"), "KeyError"),
-        (EXTENSION.format(name="x").replace('[ControlKindSpec(name="foil", label="Foil", description="Crumpled foil.")]', "[3]"), "no ControlKindSpec"),
+        (
+            EXTENSION.format(name="x").replace(
+                '[ControlKindSpec(name="foil", label="Foil", description="Crumpled foil.")]', "[3]"
+            ),
+            "no ControlKindSpec",
+        ),
     ],
 )
 def test_a_broken_extension_is_named_and_the_others_load(folder, source, says):

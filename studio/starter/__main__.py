@@ -1,28 +1,59 @@
 """`python -m studio.starter`: render, train, judge and look at the starter pack."""
 
 import argparse
+import json
 import logging
 import os
 from pathlib import Path
 
 from studio.starter.recipe import STAGES, run_stage, train_all
 
+PACK = Path(__file__).parents[2] / "assets" / "starter"
+
 
 def main() -> None:
     """Read the command line and run one part of the recipe."""
     parser = argparse.ArgumentParser(prog="python -m studio.starter", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/starter"), help="folder of scenes and training states")
+    parser.add_argument("--pack", type=Path, default=PACK, help="folder of the pack")
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train one part, or all that are not finished")
     train.add_argument("part", choices=[*STAGES, "all"])
     train.add_argument("--minutes", type=float, help="train for this long instead of the recipe's time")
     train.add_argument("--ranks", type=int, default=min(2, os.cpu_count() or 1))
+    commands.add_parser("export", help="write the pack from what is trained so far")
+    judge = commands.add_parser("judge", help="measure the pack on held-out scenes and print the table")
+    judge.add_argument("--count", type=int, default=200, help="how many scenes")
+    judge.add_argument("--json", type=Path, help="write the figures there too")
+    sheet = commands.add_parser("sheet", help="draw a sheet of pictures with and without control")
+    sheet.add_argument("file", type=Path)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if arguments.part == "all":
-        train_all(arguments.work, arguments.ranks)
-    else:
-        run_stage(arguments.part, arguments.work, arguments.minutes, arguments.ranks)
+    run(arguments)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what the command line says."""
+    match arguments.command:
+        case "train" if arguments.part == "all":
+            train_all(arguments.work, arguments.ranks)
+        case "train":
+            run_stage(arguments.part, arguments.work, arguments.minutes, arguments.ranks)
+        case "export":
+            from studio.starter.pack import export
+
+            export(arguments.work, arguments.pack)
+        case "judge":
+            from studio.starter.measure import measure, table
+
+            figures = measure(arguments.pack, arguments.count, logging.getLogger("studio.starter").info)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+            print(table(figures))
+        case _:
+            from studio.starter.measure import sheet
+
+            sheet(arguments.pack, arguments.file)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ PLACES = {
 }
 OPENINGS = ("", "", "", "", "a picture of ", "an illustration of ", "a drawing of ")
 SIZES = {"big": ("big ", "large "), "small": ("small ", "little "), "": ("",)}
-EXTRA_WORDS = "and with without near next to behind in front of under over above below the a an two".split()
+EXTRA_WORDS = ["and", "with", "without", "near", "next", "to", "behind", "in", "front", "of", "under", "over", "above", "below", "the", "a", "an", "two"]
 
 
 def caption(spec: Spec, rng: random.Random, *, complete: bool = False) -> str:

@@ -165,7 +165,9 @@ class Run:
         at = self.progress
         at.curve.append((round(at.seconds), at.samples, round(at.loss, 4), figures))
         speed = at.samples / max(at.seconds, 1e-9)
-        log.info("%4.0f s  %d samples  %.1f/s  loss %.4f  %s", at.seconds, at.samples, speed, at.loss, json.dumps(figures))
+        log.info(
+            "%4.0f s  %d samples  %.1f/s  loss %.4f  %s", at.seconds, at.samples, speed, at.loss, json.dumps(figures)
+        )
 
     def _resume(self) -> None:
         if not self.state_file.exists():

@@ -35,9 +35,9 @@ def person(color: Color, pose: str, rng: random.Random) -> tuple[list[Part], Poi
     """
     skin, hair = rng.choice(SKINS), rng.choice(HAIRS)
     joints = _joints(pose, rng)
-    legs = [
-        _limb(joints[a], joints[b], 0.05, TROUSERS) for a, b in ((8, 9), (9, 10), (11, 12), (12, 13))
-    ] + [ellipse(joints[i][0] + (0.02 if i == 13 else -0.02), 0.025, 0.055, 0.028, INK) for i in (10, 13)]
+    legs = [_limb(joints[a], joints[b], 0.05, TROUSERS) for a, b in ((8, 9), (9, 10), (11, 12), (12, 13))] + [
+        ellipse(joints[i][0] + (0.02 if i == 13 else -0.02), 0.025, 0.055, 0.028, INK) for i in (10, 13)
+    ]
     (rx, _), (lx, _) = joints[2], joints[5]
     body = polygon([(rx - 0.03, NECK), (lx + 0.03, NECK), (0.105, HIP - 0.04), (-0.105, HIP - 0.04)], color)
     arms = [_limb(joints[a], joints[b], 0.045, color) for a, b in ((2, 3), (3, 4), (5, 6), (6, 7))]
@@ -80,7 +80,10 @@ def _arm(
 def _limb(a: Points, b: Points, radius: float, color: Color) -> Part:
     direction = math.atan2(b[1] - a[1], b[0] - a[0])
     half = np.linspace(math.pi / 2, 3 * math.pi / 2, 8)
-    ends = [center + radius * np.stack([np.cos(t), np.sin(t)], 1) for center, t in ((a, direction + half), (b, direction + half + math.pi))]
+    ends = [
+        center + radius * np.stack([np.cos(t), np.sin(t)], 1)
+        for center, t in ((a, direction + half), (b, direction + half + math.pi))
+    ]
     return Part(np.concatenate(ends), color)
 
 

@@ -44,11 +44,43 @@ def vae(work: Path, plan: Plan) -> None:
         encode_scenes(work, name)
 
 
+def text(work: Path, plan: Plan) -> None:
+    """Teach the text encoder from captions."""
+    from studio.starter.text import pretrain_text
+
+    pretrain_text(work, plan)
+
+
+def unet(work: Path, plan: Plan) -> None:
+    """Train the denoiser and, slowly, the text encoder."""
+    from studio.starter.unet import train_unet
+
+    train_unet(work, plan)
+
+
+def control(work: Path, plan: Plan) -> None:
+    """Train the scribble ControlNet."""
+    from studio.starter.control import train_control
+
+    train_control(work, plan)
+
+
+def judge(work: Path, plan: Plan) -> None:
+    """Train the judge."""
+    from studio.starter.judge import train_judge
+
+    train_judge(work, plan)
+
+
 NO_PLAN = Plan(learning_rate=0, batch=0)
 STAGES: dict[str, Stage] = {
     "render": Stage(render, NO_PLAN, parallel=False),
     "tokenizer": Stage(tokenizer, NO_PLAN, parallel=False),
     "vae": Stage(vae, Plan(learning_rate=1.2e-3, batch=16, minutes=25, hold=0.4, weight_decay=1e-4, seed=1)),
+    "text": Stage(text, Plan(learning_rate=1.5e-3, batch=64, minutes=3, hold=0.3, warmup=100, seed=2), parallel=False),
+    "judge": Stage(judge, Plan(learning_rate=3e-3, batch=48, minutes=4, hold=0.1, warmup=20, seed=5), parallel=False),
+    "unet": Stage(unet, Plan(learning_rate=1e-3, batch=12, minutes=56, hold=0.4, seed=3)),
+    "control": Stage(control, Plan(learning_rate=1.2e-3, batch=10, minutes=9, hold=0.5, warmup=50, seed=4)),
 }
 
 

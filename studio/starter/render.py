@@ -87,7 +87,9 @@ class _Canvas:
         self.image = np.zeros((self.side, self.side, 3), np.uint8)
         self.segments, self.pieces, self.depth = (np.zeros((self.side, self.side), np.uint8) for _ in range(3))
 
-    def fill(self, points: Points, color: Color, segment: int, depth: int | None = None, *, outlined: bool = True) -> None:
+    def fill(
+        self, points: Points, color: Color, segment: int, depth: int | None = None, *, outlined: bool = True
+    ) -> None:
         fixed = np.round(points * self.side * 16).astype(np.int32)[None]
         cv2.fillPoly(self.image, fixed, color, cv2.LINE_AA, 4)
         cv2.fillPoly(self.segments, fixed, (segment,), 8, 4)
@@ -241,5 +243,3 @@ def _outline(pieces: Bytes, size: int) -> Bytes:
     edge[:, 1:] |= pieces[:, 1:] != pieces[:, :-1]
     edge[1:] |= pieces[1:] != pieces[:-1]
     return (edge.reshape(size, 2, size, 2).max((1, 3)) * 255).astype(np.uint8)
-
-

@@ -99,4 +99,6 @@ def _stroke(sheet: Bytes, points: Points, width: float, rng: random.Random) -> N
 
 def _polyline(sheet: Bytes, points: Points, width: float) -> None:
     fixed = np.round(points * len(sheet) * 16).astype(np.int32)[None]
-    cv2.polylines(sheet, fixed, isClosed=False, color=(255,), thickness=max(1, round(width)), lineType=cv2.LINE_AA, shift=4)
+    cv2.polylines(
+        sheet, fixed, isClosed=False, color=(255,), thickness=max(1, round(width)), lineType=cv2.LINE_AA, shift=4
+    )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-
 Color = tuple[int, int, int]
 Points = NDArray[np.float64]
 
@@ -119,7 +118,11 @@ def flower(c: Color) -> list[Part]:
         ellipse(0.28 * math.cos(a), 0.68 + 0.18 * math.sin(a), 0.23, 0.15, c if i % 2 else shade(c, 0.9))
         for i, a in enumerate(2 * math.pi * k / 6 + 0.3 for k in range(6))
     ]
-    stem = [box(-0.05, 0, 0.05, 0.6, LEAF), ellipse(0.24, 0.2, 0.22, 0.085, LEAF), ellipse(-0.24, 0.26, 0.22, 0.085, LEAF)]
+    stem = [
+        box(-0.05, 0, 0.05, 0.6, LEAF),
+        ellipse(0.24, 0.2, 0.22, 0.085, LEAF),
+        ellipse(-0.24, 0.26, 0.22, 0.085, LEAF),
+    ]
     return [*stem, *petals, ellipse(0, 0.68, 0.17, 0.11, middle)]
 
 

@@ -61,7 +61,9 @@ def sample_spec(rng: random.Random, kinds: tuple[str, ...] = KINDS) -> Spec:
     if count == 2:
         return Spec(background, plain, things)
     size = rng.choices(("big", "small", ""), (0.25, 0.2, 0.55))[0]
-    return Spec(background, plain, things, size, rng.choices(("left", "right", "middle", ""), (0.25, 0.25, 0.1, 0.4))[0])
+    return Spec(
+        background, plain, things, size, rng.choices(("left", "right", "middle", ""), (0.25, 0.25, 0.1, 0.4))[0]
+    )
 
 
 def _sample_thing(rng: random.Random, kinds: tuple[str, ...], taken: tuple[str, ...]) -> Thing:

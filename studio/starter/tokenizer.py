@@ -11,7 +11,9 @@ from studio.starter.spec import HELD_OUT_KINDS, sample_spec
 
 LENGTH = 32
 START, END = "<|startoftext|>", "<|endoftext|>"
-MORE = "sks striped teapot rocket umbrella chalk ink style photo of one three four gray turquoise castle dog cat".split()
+MORE = (
+    ["sks", "striped", "teapot", "rocket", "umbrella", "chalk", "ink", "style", "photo", "of", "one", "three", "four", "gray", "turquoise", "castle", "dog", "cat"]
+)
 
 
 def make_tokenizer(folder: Path) -> CLIPTokenizer:

@@ -99,7 +99,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 def to_tensor(images: np.ndarray) -> Tensor:
     """(N, h, w, 3) bytes to (N, 3, h, w) floats, -1 to 1."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def encode_scenes(work: Path, name: str) -> None:

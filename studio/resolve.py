@@ -1,0 +1,201 @@
+"""A request with blanks becomes params with none: what is not said comes from the checkpoint's card, then our defaults."""
+
+import secrets
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from studio.errors import AssetError, BaseModelMismatchError, InvalidRequestError
+from studio.library.card import Card
+from studio.library.index import Library, ModelEntry
+from studio.params import ControlUnit, GenerationParams, GenerationRequest, check_range
+from studio.registry import Registry
+
+SIDE_MIN, SIDE_MAX, SIDE_STEP = 64, 2048, 8
+STEPS_MAX, COUNT_MAX, PROMPT_MAX = 150, 64, 20_000
+SEED_MAX = 2**63 - COUNT_MAX
+SPACINGS = ("leading", "trailing", "linspace")
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """Chooses and checks. `has_asset` tells whether an asset id is known."""
+
+    library: Library
+    registry: Registry
+    has_asset: Callable[[str], bool]
+    default_checkpoint: str = ""
+
+    def resolve(self, request: GenerationRequest) -> tuple[GenerationParams, tuple[str, ...]]:
+        """The params, and a sentence for each thing that was changed on the way.
+
+        Raises: InvalidRequestError naming the field; ModelNotFoundError; BaseModelMismatchError; AssetError.
+        """
+        notes = _Notes()
+        entry = self.checkpoint(request.checkpoint)
+        card = self.card(entry)
+        _refuse_adapters(request)
+        width, height = notes.size(request.width, request.height, card)
+        scheduler = request.scheduler or card.scheduler
+        params = GenerationParams(
+            prompt=notes.text("prompt", request.prompt),
+            negative_prompt=notes.text("negative_prompt", request.negative_prompt),
+            checkpoint=entry.name,
+            checkpoint_id=entry.id,
+            width=width,
+            height=height,
+            num_inference_steps=_whole(
+                "num_inference_steps", request.num_inference_steps, card.num_inference_steps, 1, STEPS_MAX
+            ),
+            guidance_scale=_guidance(request.guidance_scale, card),
+            scheduler=scheduler,
+            sigmas=self._sigmas(scheduler, request.sigmas or "default"),
+            timestep_spacing=_one_of("timestep_spacing", request.timestep_spacing or card.timestep_spacing, SPACINGS),
+            prediction_type=card.prediction_type,
+            seed=_seed(request.seed),
+            count=_whole("count", request.count, 1, 1, COUNT_MAX),
+            clip_skip=_whole("clip_skip", request.clip_skip, card.clip_skip, 0, 12),
+            controls=tuple(self._control(unit, entry) for unit in request.controls),
+            init_image=self._asset("init_image", request.init_image),
+            mask_image=self._asset("mask_image", request.mask_image),
+            strength=_strength(request),
+        )
+        if not params.prompt and not params.controls:
+            notes.lines.append("The prompt is empty, so the picture shows whatever the checkpoint likes.")
+        return params, tuple(notes.lines)
+
+    def checkpoint(self, name: str | None) -> ModelEntry:
+        """The checkpoint of that name; without a name the person's default, else the first usable one."""
+        if wanted := name or self.default_checkpoint:
+            entry = self.library.find(wanted, "checkpoint")
+            if not entry.usable:
+                raise InvalidRequestError(f"{entry.name} cannot be used: {entry.reason}", field="checkpoint")
+            return entry
+        usable = [e for e in self.library.entries("checkpoint") if e.usable]
+        if not usable:
+            raise InvalidRequestError(
+                "There is no checkpoint to make pictures with.",
+                field="checkpoint",
+                hint="Put a diffusers folder into data/models/checkpoints, or restore assets/starter.",
+            )
+        return usable[0]
+
+    def card(self, entry: ModelEntry) -> Card:
+        """The checkpoint's card; plain defaults for one that carries none."""
+        return entry.card or Card(name=entry.name, base=entry.base)
+
+    def control_entry(self, kind: str, model: str, checkpoint: ModelEntry) -> ModelEntry:
+        """The control model of that name, or the one that fits kind and checkpoint; checked against its base model."""
+        if kind not in self.registry.control_kinds:
+            known = ", ".join(self.registry.control_kinds)
+            raise InvalidRequestError(
+                f"There is no control kind {kind!r}.", field="controls", hint=f"Choose one of: {known}."
+            )
+        entry = (
+            self.library.find(model, "controlnet") if model else self.library.control_model_for(kind, checkpoint.base)
+        )
+        if entry.base not in ("unknown", checkpoint.base):
+            raise BaseModelMismatchError(entry.name, expected=checkpoint.base, found=entry.base)
+        return entry
+
+    def _control(self, unit: ControlUnit, checkpoint: ModelEntry) -> ControlUnit:
+        entry = self.control_entry(unit.kind, unit.model, checkpoint)
+        self._asset("controls", unit.map)
+        return replace(unit, model=entry.name, model_id=entry.id)
+
+    def _asset(self, field_name: str, asset_id: str | None) -> str | None:
+        if asset_id is not None and not self.has_asset(asset_id):
+            raise AssetError(
+                f"{field_name} names a picture that is not here: {asset_id[:16]!r}.", hint="Upload it again."
+            )
+        return asset_id
+
+    def _sigmas(self, scheduler: str, sigmas: str) -> str:
+        spec = self.registry.schedulers.get(_one_of("scheduler", scheduler, tuple(self.registry.schedulers)))
+        assert spec is not None
+        if sigmas not in spec.sigmas:
+            raise InvalidRequestError(
+                f"{spec.label} cannot use {sigmas!r} sigmas.",
+                field="sigmas",
+                hint=f"Choose one of: {', '.join(spec.sigmas)}.",
+            )
+        return sigmas
+
+
+@dataclass
+class _Notes:
+    """What was put right on the way, as sentences for the person."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def text(self, name: str, text: str) -> str:
+        """Text without control characters, at most PROMPT_MAX long."""
+        if len(text) > PROMPT_MAX:
+            raise InvalidRequestError(
+                f"{name} has {len(text):,} characters; at most {PROMPT_MAX:,} are read.", field=name, hint="Shorten it."
+            )
+        clean = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
+        if clean != text:
+            self.lines.append(f"{len(text) - len(clean)} invisible control characters were taken out of {name}.")
+        return clean.strip()
+
+    def size(self, width: int | None, height: int | None, card: Card) -> tuple[int, int]:
+        """Sides in pixels, multiples of 8; the checkpoint's native size where none is said."""
+        return self._side("width", _given(width, card)), self._side("height", _given(height, card))
+
+    def _side(self, name: str, value: int) -> int:
+        check_range(name, value, SIDE_MIN, SIDE_MAX)
+        rounded = round(value / SIDE_STEP) * SIDE_STEP
+        if rounded != value:
+            self.lines.append(f"{name} was rounded from {value} to {rounded}: sides are multiples of {SIDE_STEP}.")
+        return rounded
+
+
+def _given(value: int | None, card: Card) -> int:
+    return card.native_size if value is None else value
+
+
+def _whole(name: str, value: int | None, default: int, low: int, high: int) -> int:
+    chosen = default if value is None else value
+    check_range(name, chosen, low, high)
+    return chosen
+
+
+def _guidance(value: float | None, card: Card) -> float:
+    chosen = card.guidance_scale if value is None else value
+    check_range("guidance_scale", chosen, 0, 30)
+    return chosen
+
+
+def _seed(value: int | None) -> int:
+    if value is None or value == -1:
+        return secrets.randbelow(2**32)
+    check_range("seed", value, 0, SEED_MAX)
+    return value
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise InvalidRequestError(
+            f"There is no {name} {value[:60]!r}.", field=name, hint=f"Choose one of: {', '.join(allowed)}."
+        )
+    return value
+
+
+def _strength(request: GenerationRequest) -> float:
+    if request.init_image is None:
+        if request.mask_image is not None:
+            raise InvalidRequestError(
+                "A mask needs a picture to change.", field="mask_image", hint="Give init_image too."
+            )
+        return 1.0
+    strength = 0.75 if request.strength is None else request.strength
+    check_range("strength", strength, 0.01, 1)
+    return strength
+
+
+def _refuse_adapters(request: GenerationRequest) -> None:
+    if request.adapters:
+        raise InvalidRequestError(
+            "This version of the studio cannot apply adapters yet.", field="adapters", hint="Leave the list empty."
+        )

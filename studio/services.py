@@ -1,0 +1,254 @@
+"""Studio: everything that a front end may do, in one object that knows no web framework and no torch.
+
+Each call takes the user who asks; what they may not do raises ForbiddenError. The page, the HTTP routes and the command
+line use the same calls, so a sentence that refuses something reads the same everywhere.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from studio.access import User, require
+from studio.errors import ForbiddenError, JobError
+from studio.gallery.assets import AssetStore
+from studio.gallery.drafts import Drafts
+from studio.gallery.index import Gallery, GalleryItem
+from studio.gallery.infotext import PictureSettings, read_png
+from studio.jobs.events import Events
+from studio.jobs.queue import Job, JobQueue
+from studio.jobs.worker import Dispatcher
+from studio.library.card import Card
+from studio.library.index import Library, ModelEntry
+from studio.messages import Resident, Result
+from studio.params import GenerationParams, GenerationRequest
+from studio.presets import Preset
+from studio.prompts.words import unknown_words
+from studio.registry import Registry
+from studio.resolve import Resolver
+from studio.settings import Settings
+from studio.strokes import clean_strokes, is_empty, rasterise
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that was queued, with what was changed or chosen on the way, as sentences."""
+
+    job: Job
+    params: GenerationParams
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawing as assets: the map that the model sees, and the strokes that made it. `empty`: nothing was drawn."""
+
+    map: str
+    editor: str
+    empty: bool
+
+
+@dataclass(kw_only=True)
+class Studio:
+    """The stores and services, wired by studio.app. `warnings` are the sentences a person should see after the start."""
+
+    settings: Settings
+    registry: Registry
+    library: Library
+    gallery: Gallery
+    assets: AssetStore
+    drafts: Drafts
+    jobs: JobQueue
+    events: Events
+    dispatcher: Dispatcher
+    resolver: Resolver
+    presets_found: list[Preset]
+    warnings: list[str] = field(default_factory=list)
+
+    # ---- generating
+
+    def resolve(self, request: GenerationRequest) -> tuple[GenerationParams, tuple[str, ...]]:
+        """Choose what the request leaves open. Raises: InvalidRequestError and kin, naming the field."""
+        return self.resolver.resolve(request)
+
+    def submit(self, request: GenerationRequest, user: User) -> Submitted:
+        """Queue a generation; returns at once."""
+        require(user, "generate")
+        self._check_assets(request, user)
+        params, warnings = self.resolve(request)
+        job = self.jobs.submit(params.to_dict(), owner=user.name, warnings=warnings)
+        self.dispatcher.wake()
+        return Submitted(job=job, params=params, warnings=warnings)
+
+    def job(self, job_id: str, user: User) -> Job:
+        """One job. Raises: JobError, if it is not there or not the user's."""
+        job = self.jobs.get(job_id)
+        if job is None or not self._may_see(job.owner, user):
+            raise JobError(f"There is no job {job_id[:40]}.")
+        return job
+
+    def list_jobs(self, user: User, *, states: tuple[str, ...] = (), limit: int = 100) -> list[Job]:
+        """The user's jobs (everybody's for the owner of the studio), newest first."""
+        return self.jobs.list(owner=self._scope(user), states=states or None, limit=limit)
+
+    def cancel(self, job_id: str, user: User) -> Job:
+        """Stop a job: at once when it waits, at the next step when it runs."""
+        self.dispatcher.cancel(self.job(job_id, user).id)
+        return self.job(job_id, user)
+
+    def move(self, job_id: str, before: str | None, user: User) -> Job:
+        """Put a waiting job before another one, or last. Only the studio's owner orders the queue."""
+        require(user, "order")
+        self.jobs.move(self.job(job_id, user).id, before)
+        self.dispatcher.announce_queue()
+        return self.job(job_id, user)
+
+    def retry(self, job_id: str, user: User) -> Job:
+        """Queue a failed or cancelled job again, with the same params."""
+        require(user, "generate")
+        job = self.jobs.retry(self.job(job_id, user).id)
+        self.dispatcher.wake()
+        return job
+
+    def prefetch(self, checkpoint: str | None = None, controls: tuple[str, ...] = ()) -> None:
+        """Warm the models up in the worker while the person still draws."""
+        entry = self.resolver.checkpoint(checkpoint)
+        found = [self.resolver.control_entry(kind, "", entry) for kind in controls]
+        self.dispatcher.prefetch(self.library.location(entry), tuple(self.library.location(e) for e in found))
+
+    # ---- pictures
+
+    def add_asset(self, data: bytes, user: User) -> str:
+        """Keep a picture that was uploaded; its asset id. Raises: AssetError, saying what is wrong with it."""
+        require(user, "generate")
+        return self.assets.put_image(data)
+
+    def add_strokes(self, strokes: Mapping[str, Any], size: tuple[int, int], user: User) -> Drawing:
+        """Keep a drawing: strokes as drawn, and the light-on-black map of `size` (width, height) that they give."""
+        require(user, "generate")
+        cleaned = clean_strokes(strokes)
+        if is_empty(cleaned):
+            return Drawing(map="", editor="", empty=True)
+        image = rasterise(cleaned, *size)
+        return Drawing(map=self.assets.put_image(image), editor=self.assets.put_json(cleaned), empty=False)
+
+    def read_settings(self, data: bytes) -> PictureSettings:
+        """The settings that made a picture, from its own metadata, with notes on what could not be used."""
+        return read_png(data)
+
+    def gallery_page(
+        self, user: User, *, query: str = "", starred: bool = False, before: int | None = None, limit: int = 60
+    ) -> list[GalleryItem]:
+        """Newest first, starting after the item `before`."""
+        return self.gallery.page(self._scope(user), query=query, starred=starred, before=before, limit=limit)
+
+    def gallery_item(self, item_id: int, user: User) -> GalleryItem:
+        """One picture. Raises: JobError, if it is not there or not the user's."""
+        item = self.gallery.get(item_id)
+        if item is None or not self._may_see(item.owner, user):
+            raise JobError(f"There is no picture {item_id}.", hint="Reload the gallery.")
+        return item
+
+    def star(self, item_id: int, starred: bool, user: User) -> GalleryItem:
+        """Mark a picture, or take the mark off."""
+        return self.gallery.star(self.gallery_item(item_id, user).id, starred)
+
+    def delete(self, item_id: int, user: User) -> None:
+        """Move a picture to the trash, from where `restore` brings it back."""
+        require(user, "delete")
+        self.gallery.delete(self.gallery_item(item_id, user).id)
+
+    def restore(self, item_id: int, user: User) -> GalleryItem:
+        """Bring a deleted picture back."""
+        require(user, "delete")
+        return self.gallery.restore(item_id)
+
+    # ---- what there is to choose
+
+    def checkpoints(self) -> list[ModelEntry]:
+        """Every checkpoint, usable ones first."""
+        entries = [e for e in self.library.entries() if e.kind in ("checkpoint", "diffusers")]
+        return sorted(entries, key=lambda e: (not e.usable, e.name))
+
+    def card(self, checkpoint: str | None = None) -> Card:
+        """The defaults of a checkpoint; of the one that would be used, if none is named."""
+        return self.resolver.card(self.resolver.checkpoint(checkpoint))
+
+    def unknown_words(self, prompt: str, checkpoint: str | None = None) -> list[str]:
+        """Words of the prompt that a small checkpoint was never shown; none for one without a list of words."""
+        known = self.card(checkpoint).known_words
+        return list(dict.fromkeys(word for word, _, _ in unknown_words(prompt, known))) if known else []
+
+    def presets(self) -> list[Preset]:
+        """Partial requests by name: ours, and the person's own over them."""
+        return self.presets_found
+
+    # ---- one browser's state
+
+    def draft(self, user: User, browser: str) -> dict[str, Any]:
+        """What was typed and drawn in that browser; empty when nothing was."""
+        return self.drafts.get(user.name, browser)
+
+    def save_draft(self, user: User, browser: str, body: dict[str, Any]) -> None:
+        """Keep what was typed and drawn. Raises: InvalidRequestError, if it is too large."""
+        self.drafts.save(user.name, browser, body)
+
+    # ---- the state of the studio
+
+    def status(self) -> dict[str, Any]:
+        """Plain values: the worker's facts and state, how many jobs wait, warnings."""
+        return {
+            "worker": self.dispatcher.worker_status(),
+            "waiting": self.jobs.count_waiting(),
+            "warnings": [*self.warnings, *self.registry.warnings],
+            "checkpoints": [e.name for e in self.checkpoints() if e.usable],
+        }
+
+    def residency(self) -> Resident | None:
+        """What the worker holds in memory; None while it is busy or starting."""
+        return self.dispatcher.residency(timeout=2.0)
+
+    def job_view(self, job: Job) -> dict[str, Any]:
+        """A job as front ends show it: plain values, with the links of its pictures."""
+        items = [item for item_id in job.results if (item := self.gallery.get(item_id)) is not None]
+        return job.to_dict() | {"results": [item_view(item) for item in items]}
+
+    def _scope(self, user: User) -> str | None:
+        return None if user.may("see_all") else user.name
+
+    def _may_see(self, owner: str, user: User) -> bool:
+        return owner == user.name or user.may("see_all")
+
+    def _check_assets(self, request: GenerationRequest, user: User) -> None:
+        if request.count > 4 and not user.may("see_all"):
+            raise ForbiddenError(
+                "A guest may ask for at most four pictures at once.", hint="Set the count to 4 or less."
+            )
+
+
+def item_view(item: GalleryItem) -> dict[str, Any]:
+    """A picture of the gallery as plain values; links are relative to the page."""
+    return {
+        "id": item.id,
+        "job_id": item.job_id,
+        "url": f"api/v1/gallery/{item.id}/file",
+        "thumbnail_url": f"api/v1/gallery/{item.id}/thumbnail",
+        "width": item.width,
+        "height": item.height,
+        "seed": item.seed,
+        "prompt": item.prompt,
+        "created": item.created,
+        "starred": item.starred,
+    }
+
+
+def result_saver(gallery: Gallery, report: Callable[[str], None]) -> Callable[[Job, Result], tuple[int, ...]]:
+    """What the dispatcher calls with finished pictures: file first, then row; the gallery ids."""
+
+    def save(job: Job, result: Result) -> tuple[int, ...]:
+        params = GenerationParams.from_dict(job.params)
+        items = gallery.add(job.id, job.owner, params, result.images, seconds=result.seconds, warnings=result.warnings)
+        for warning in result.warnings:
+            report(warning)
+        return tuple(item.id for item in items)
+
+    return save

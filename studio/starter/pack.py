@@ -1,0 +1,96 @@
+"""The pack as it ships: a diffusers pipeline folder and a ControlNet folder in fp16, with their cards."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from studio.starter.captions import words
+from studio.starter.unet import NOISE_SCHEDULE, load_snapshot
+
+SHARD = "14MB"
+NAME, CONTROL_NAME = "starter-desk", "starter-desk-scribble"
+EXAMPLES = (
+    "a red house under a night sky",
+    "a blue car on a green meadow",
+    "a yellow boat by the sea",
+    "a person in a red shirt waving on a sunny day",
+    "a green tree on the left and an orange house on the right in the snow",
+    "a pink fish on a plain yellow background",
+    "a purple mushroom in the desert",
+    "a white balloon at sunset",
+)
+CONFIG_KEYS = {
+    "unet": ("block_out_channels", "layers_per_block", "cross_attention_dim", "attention_head_dim", "sample_size"),
+    "vae": ("block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups"),
+}
+
+
+def base_name(unet: UNet2DConditionModel, vae: AutoencoderKL, encoder: CLIPTextModel) -> str:
+    """starter-<8 hex digits>: the architecture by its configuration, the same for every training of it."""
+    parts: dict[str, Any] = {
+        kind: {key: module.config[key] for key in CONFIG_KEYS[kind]} for kind, module in (("unet", unet), ("vae", vae))
+    }
+    text = encoder.config
+    parts["text"] = [text.vocab_size, text.hidden_size, text.num_hidden_layers, text.max_position_embeddings]
+    return "starter-" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def export(work: Path, target: Path) -> None:
+    """Write the pack from what is trained so far into `target`, replacing what is there only when all is written."""
+    unet, encoder = load_snapshot(work)
+    vae = AutoencoderKL.from_pretrained(work / "vae")
+    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer", local_files_only=True)
+    base = base_name(unet, vae, encoder)
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=DDIMScheduler(**NOISE_SCHEDULE, set_alpha_to_one=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).to(dtype=torch.float16)
+    desk = target / "desk.part"
+    shutil.rmtree(desk, ignore_errors=True)
+    pipeline.save_pretrained(desk, max_shard_size=SHARD)
+    (desk / "card.json").write_text(json.dumps(checkpoint_card(base), indent=1) + "\n")
+    _replace(desk, target / "desk")
+    if (work / "controlnet-scribble").exists():
+        control = ControlNetModel.from_pretrained(work / "controlnet-scribble").to(dtype=torch.float16)
+        folder = target / "controlnet-scribble.part"
+        control.save_pretrained(folder, max_shard_size=SHARD)
+        card = {"name": CONTROL_NAME, "base": base, "control_kind": "scribble"}
+        (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+        _replace(folder, target / "controlnet-scribble")
+    if (judge := work / "judge.safetensors").exists():
+        shutil.copyfile(judge, target / "judge.safetensors")
+
+
+def checkpoint_card(base: str) -> dict[str, Any]:
+    """What the studio needs to know of Desk beside its weights."""
+    return {
+        "name": NAME,
+        "base": base,
+        "native_size": 128,
+        "prediction_type": "epsilon",
+        "timestep_spacing": "trailing",
+        "clip_skip": 0,
+        "guidance_scale": 5.0,
+        "num_inference_steps": 20,
+        "scheduler": "dpmpp_2m",
+        "demonstration": True,
+        "known_words": words(),
+        "example_prompts": list(EXAMPLES),
+    }
+
+
+def _replace(part: Path, final: Path) -> None:
+    shutil.rmtree(final, ignore_errors=True)
+    part.rename(final)
