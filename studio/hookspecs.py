@@ -1,8 +1,8 @@
 """Every hook that an extension may implement, and the rows that hooks return.
 
-An extension is a folder with an `__init__.py` under `extensions/` or `data/extensions/`. Its module-level functions that
-carry `@hookimpl` are called once at start, in the web process and in the worker: keep torch and gradio out of the
-module's top, and import them in the functions that need them. Built-ins use the same hooks (studio/builtin.py).
+An extension is a folder with an `__init__.py` under `extensions/` or `data/extensions/`. Its module-level functions
+that carry `@hookimpl` are called once at start, in the web process and in the worker: keep torch and gradio out of
+the module's top, and import them in the functions that need them. Built-ins use the same hooks (studio/builtin.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ class SchedulerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ControlKindSpec:
-    """One kind of control image, such as "scribble": its name in requests, its label and what it means, for a person."""
+    """One kind of control image, such as "scribble": its name in requests, its label, what it means for a person."""
 
     name: str
     label: str

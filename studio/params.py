@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from studio.errors import InvalidRequestError
 
 PARAMS_VERSION = 1
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +173,7 @@ def check_range(field: str, value: float, low: float, high: float) -> None:
         )
 
 
-def _read(cls: type, data: Mapping[str, Any], what: str) -> Any:
+def _read(cls: type[T], data: Mapping[str, Any], what: str) -> T:
     if not isinstance(data, Mapping):
         raise InvalidRequestError(f"The {what} is not an object with named fields.", field=what)
     hints = get_type_hints(cls)
@@ -186,7 +187,7 @@ def _read(cls: type, data: Mapping[str, Any], what: str) -> Any:
     return cls(**{name: _value(hints[name], value, name) for name, value in data.items()})
 
 
-def _value(hint: Any, value: Any, field: str) -> Any:
+def _value(hint: object, value: object, field: str) -> object:
     if get_origin(hint) is UnionType:
         if value is None:
             return None
@@ -198,7 +199,7 @@ def _value(hint: Any, value: Any, field: str) -> Any:
     return _scalar(hint, value, field)
 
 
-def _items(hint: Any, value: Any, field: str) -> tuple[Any, ...]:
+def _items(hint: object, value: object, field: str) -> tuple[object, ...]:
     if not isinstance(value, list | tuple):
         raise InvalidRequestError(f"{field} must be a list, found {value!r:.60}.", field=field)
     args = get_args(hint)
@@ -209,7 +210,7 @@ def _items(hint: Any, value: Any, field: str) -> tuple[Any, ...]:
     return tuple(_value(arg, item, field) for arg, item in zip(args, value, strict=True))
 
 
-def _scalar(hint: type, value: Any, field: str) -> Any:
+def _scalar(hint: object, value: object, field: str) -> object:
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

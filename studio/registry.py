@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -39,7 +39,7 @@ class Registry:
 def load_registry(extension_dirs: Sequence[Path] = ()) -> Registry:
     """Fill the tables from the built-ins, then from each extension in the folders, by name.
 
-    An extension that fails is left out whole and named in `warnings`: one bad folder never keeps the studio from starting.
+    An extension that fails is left out whole and named in `warnings`, so that one bad folder never stops the studio.
     """
     registry = Registry()
     register(registry, "built-ins", builtin)
@@ -53,7 +53,10 @@ def load_registry(extension_dirs: Sequence[Path] = ()) -> Registry:
 
 
 def register(registry: Registry, name: str, module: ModuleType) -> None:
-    """Add what a module's hooks return. Raises: ExtensionError, if a hook fails or a name is taken; nothing is added then."""
+    """Add what a module's hooks return.
+
+    Raises: ExtensionError, if a hook fails or a name is taken; nothing is added then.
+    """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(Hooks)
     manager.register(module, name)
@@ -94,7 +97,7 @@ class _blamed:  # noqa: N801  (a context manager, used like a function)
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None or isinstance(error, ExtensionError | KeyboardInterrupt | SystemExit):
             return
         last = traceback.extract_tb(error.__traceback__)[-1]
@@ -114,7 +117,7 @@ def _extension_folders(dirs: Iterable[Path]) -> list[Path]:
     ]
 
 
-def _rows(name: str, what: str, hook: Any, kind: type) -> list[Any]:
+def _rows(name: str, what: str, hook: Callable[[], list[list[Any]]], kind: type) -> list[Any]:
     with _blamed(name, f"asking for its {what}s"):
         rows = [row for result in hook() for row in result]
     for row in rows:

@@ -1,4 +1,4 @@
-"""A request with blanks becomes params with none: what is not said comes from the checkpoint's card, then our defaults."""
+"""A request with blanks becomes params with none: what is not said comes from the checkpoint's card, then from us."""
 
 import secrets
 import unicodedata

@@ -49,7 +49,7 @@ class Drawing:
 
 @dataclass(kw_only=True)
 class Studio:
-    """The stores and services, wired by studio.app. `warnings` are the sentences a person should see after the start."""
+    """The stores and services, wired by studio.app. `warnings`: what a person should know after the start."""
 
     settings: Settings
     registry: Registry

@@ -4,14 +4,17 @@ Copy this folder to data/extensions under another name and change it; `python la
 """
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING
 
 from studio.hookspecs import SchedulerSpec, TabSpec, hookimpl
+
+if TYPE_CHECKING:
+    from studio.services import Studio
 
 
 @hookimpl
 def register_schedulers() -> list[SchedulerSpec]:
-    """DEIS: a fast multistep solver that diffusers has and our built-in list leaves out (Zhang and Chen, arXiv:2204.13902)."""
+    """DEIS: a fast multistep solver that our built-in list leaves out (Zhang and Chen, arXiv:2204.13902)."""
     return [SchedulerSpec(name="deis", label="DEIS", class_name="DEISMultistepScheduler", sigmas=("default", "karras"))]
 
 
@@ -21,7 +24,7 @@ def register_tabs() -> list[TabSpec]:
     return [TabSpec(name="ideas", label="Ideas", build=build_ideas)]
 
 
-def build_ideas(studio: Any) -> None:
+def build_ideas(studio: "Studio") -> None:
     """Lay the section out inside the page's Blocks."""
     import gradio as gr  # only the web process has a page; the worker loads this extension for its scheduler
 
@@ -31,7 +34,7 @@ def build_ideas(studio: Any) -> None:
     again.click(lambda: suggest(studio), outputs=ideas, api_visibility="private", show_progress="hidden")
 
 
-def suggest(studio: Any, count: int = 6) -> str:
+def suggest(studio: "Studio", count: int = 6) -> str:
     """`count` prompts, a line each: example prompts of the checkpoint, shuffled by their halves."""
     examples = list(studio.card().example_prompts) or ["a red house under a night sky"]
     halves = [text.partition(" in ") if " in " in text else text.partition(" under ") for text in examples]

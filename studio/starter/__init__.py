@@ -1,1 +1,1 @@
-"""The starter pack: a procedural world with exact ground truth, and the recipe that trains a miniature Stable Diffusion on it."""
+"""The starter pack: a drawn world with exact ground truth, and the recipe of a miniature Stable Diffusion of it."""

@@ -2,7 +2,7 @@
 
 import random
 
-from studio.starter.spec import Spec, Thing
+from studio.starter.spec import Spec, Thing, sample_spec
 
 PLACES = {
     "meadow": ("on a green meadow", "in a meadow", "on the grass", "on a sunny day"),
@@ -14,16 +14,12 @@ PLACES = {
 }
 OPENINGS = ("", "", "", "", "a picture of ", "an illustration of ", "a drawing of ")
 SIZES = {"big": ("big ", "large "), "small": ("small ", "little "), "": ("",)}
-EXTRA_WORDS = ["and", "with", "without", "near", "next", "to", "behind", "in", "front", "of", "under", "over", "above", "below", "the", "a", "an", "two"]
 
 
 def caption(spec: Spec, rng: random.Random, *, complete: bool = False) -> str:
     """One sentence about the scene. complete: name every colour and the place, as a test of obedience needs."""
     names = [_name(thing, spec.size, rng, complete) for thing in spec.things]
-    if len(names) == 2:
-        text = _pair(names, rng, complete)
-    else:
-        text = names[0] + _side(spec.side, rng, complete)
+    text = _pair(names, rng, complete) if len(names) == 2 else names[0] + _side(spec.side, rng, complete)
     if complete or rng.random() < 0.94:
         text += rng.choice((" ", ", ")) + _place(spec, rng)
     return rng.choice(OPENINGS) + text
@@ -31,10 +27,8 @@ def caption(spec: Spec, rng: random.Random, *, complete: bool = False) -> str:
 
 def words() -> list[str]:
     """Every word that a caption can hold, in alphabetical order."""
-    from studio.starter.spec import sample_spec
-
     rng = random.Random(0)
-    found: set[str] = set(EXTRA_WORDS)
+    found: set[str] = set()
     for _ in range(4000):
         found.update(caption(sample_spec(rng), rng).replace(",", " ").split())
     return sorted(found)

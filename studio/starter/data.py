@@ -29,7 +29,7 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Scenes:
-    """N rendered scenes. images (N, 128, 128, 3), outlines and segments (N, 128, 128), drawings (N, 2, 128, 128): uint8.
+    """N rendered scenes, uint8: images (N, 128, 128, 3), outlines, segments (N, 128, 128), drawings (N, 2, 128, 128).
 
     captions holds four for each scene; centers the middle of each thing as a fraction of the width.
     """

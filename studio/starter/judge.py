@@ -1,4 +1,4 @@
-"""The judge: a small network that says what stands where in a picture, learned from the exact segments of true scenes."""
+"""The judge: a small network that says what stands where, learned from the exact segments of true scenes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ TONES = list(COLORS)
 
 
 class Judge(nn.Module):
-    """64 px in; for each of 16 x 16 cells a kind and a colour, 0 for none; for the picture a background and its colour."""
+    """64 px in; a kind and a colour for each of 16 x 16 cells, 0 for none; a background and its colour for all."""
 
     def __init__(self, width: int = 72) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ def shrink(images: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class Truth:
-    """Targets of a batch: kind and color (B, 16, 16), 0 for none; background (B,); plain (B,), -1 where there is none."""
+    """Targets of a batch: kind and color (B, 16, 16), 0 for none; background (B,); plain (B,), -1 for none."""
 
     kind: Tensor
     color: Tensor

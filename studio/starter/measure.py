@@ -70,7 +70,7 @@ def measure(pack: Path, count: int, report: Callable[[str], None]) -> dict[str, 
 
 
 def draw(pack: Path, exam: Exam, drawings: Bytes | None) -> Bytes:
-    """Pictures of the exam's captions, (N, 128, 128, 3), each from its own seed; with drawings, through the ControlNet."""
+    """Pictures of the exam's captions, (N, 128, 128, 3), a seed each; with drawings, through the ControlNet."""
     pipeline = StableDiffusionPipeline.from_pretrained(pack / "desk", torch_dtype=torch.float32, local_files_only=True)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     if drawings is not None:

@@ -70,7 +70,7 @@ def _arm(
     shoulder: tuple[float, float], side: int, angles: tuple[float, float], rng: random.Random
 ) -> list[tuple[float, float]]:
     points = [shoulder]
-    for angle, length in zip(angles, (0.15, 0.13), strict=True):
+    for angle, length in zip(angles, (0.13, 0.11), strict=True):
         bent = angle + rng.uniform(-0.1, 0.1)
         x, y = points[-1]
         points.append((x + side * length * math.sin(bent), y - length * math.cos(bent)))

@@ -34,7 +34,7 @@ GROUNDS: dict[str, tuple[Color, Color]] = {
 
 @dataclass(frozen=True)
 class Placed:
-    """Where a thing stands: centre, bottom, width and height as fractions of the picture (y down), depth 0 far to 255 near."""
+    """Where a thing stands, in fractions of the picture (y down); depth from 0, far, to 255, near."""
 
     thing: Thing
     x: float
@@ -199,7 +199,7 @@ def _room(spec: Spec, index: int, rng: random.Random) -> tuple[float, float, flo
     tall = spec.things[index].kind == "person"
     if len(spec.things) == 2:
         height = rng.uniform(0.67, 0.76) if tall else rng.uniform(0.4, 0.58)
-        return height, (0.26, 0.74)[index] + rng.uniform(-0.03, 0.03), 0.52 if tall else 0.45
+        return height, (0.26, 0.74)[index] + rng.uniform(-0.03, 0.03), 0.52 if tall else 0.43
     low, high = {"big": (0.7, 0.84), "small": (0.36, 0.44), "": (0.5, 0.68)}[spec.size]
     height = rng.uniform(low, high)
     if tall:

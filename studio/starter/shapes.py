@@ -178,5 +178,5 @@ SHAPES: dict[str, Callable[[Color], list[Part]]] = {
 # Width over height of each kind's box.
 ASPECTS = {
     "house": 1.0, "tree": 0.72, "car": 1.7, "boat": 1.1, "balloon": 0.66, "heart": 1.06, "star": 1.0, "flower": 0.7,
-    "fish": 1.5, "mushroom": 1.0, "person": 0.68, "teapot": 1.35, "rocket": 0.55, "umbrella": 1.0,
+    "fish": 1.5, "mushroom": 1.0, "person": 0.76, "teapot": 1.35, "rocket": 0.55, "umbrella": 1.0,
 }  # fmt: skip

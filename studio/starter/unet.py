@@ -1,4 +1,4 @@
-"""The denoiser: 16 x 16 latents, words through cross-attention, epsilon prediction on Stable Diffusion's noise schedule."""
+"""The denoiser: 16 x 16 latents, words through cross-attention, epsilon prediction on SD's noise schedule."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from studio.starter import ranks
 from studio.starter.data import Scenes
 from studio.starter.loop import Plan, Run
-from studio.starter.text import WIDTH, tokenize
+from studio.starter.text import WIDTH, new_text_encoder, tokenize
 
 log = logging.getLogger("studio.starter")
 NOISE_SCHEDULE: dict[str, Any] = {
@@ -145,8 +145,6 @@ def save_denoiser(work: Path, unet: UNet2DConditionModel, encoder: CLIPTextModel
 def load_snapshot(work: Path) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """The averaged weights of a run, finished or not."""
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer", local_files_only=True)
-    from studio.starter.text import new_text_encoder
-
     module = nn.ModuleDict({"unet": new_unet(), "encoder": new_text_encoder(tokenizer)})
     module.load_state_dict(torch.load(work / "runs" / "unet" / "state.pt", weights_only=True)["averaged"])
     return module["unet"].eval(), module["encoder"].eval()

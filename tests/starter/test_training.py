@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from studio.starter.judge import Judge, judge_loss, score, shrink, truth
+from studio.starter.loop import Plan, Run, schedule
+from studio.starter.measure import edge_f1, set_exam, silhouette_iou
+from studio.starter.text import TARGETS, attributes
+from studio.starter.unet import Objective
+from studio.starter.vae import new_vae, psnr, reconstruction_loss
+
+
+@pytest.fixture(scope="module")
+def exam():
+    return set_exam(12)
+
+
+def problem(run: Run):
+    """A loss whose batches follow torch's generator, as in the real parts."""
+
+    def loss_of(_share):
+        x = torch.randn(8, 4)
+        return (run.module(x) - x.sum(1, keepdim=True)).square().mean()
+
+    return loss_of
+
+
+def plan(samples: int) -> Plan:
+    return Plan(learning_rate=0.05, batch=8, samples=samples, warmup=1, seed=1)
+
+
+def test_training_lowers_the_loss_and_averages_the_weights(tmp_path):
+    torch.manual_seed(0)
+    run = Run(plan(800), nn.Linear(4, 1), tmp_path)
+    run.train(problem(run))
+    assert run.progress.samples == 800
+    assert run.progress.loss < 0.6
+    assert torch.allclose(run.averaged["weight"], torch.ones(1, 4), atol=0.2)
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path):
+    torch.manual_seed(0)
+    first = Run(plan(400), nn.Linear(4, 1), tmp_path)
+    first.train(problem(first))
+    second = Run(plan(800), nn.Linear(4, 1), tmp_path)
+    assert second.progress.step == first.progress.step
+    assert torch.equal(second.module.weight, first.module.weight)
+    second.train(problem(second))
+    assert second.progress.samples == 800
+
+
+def test_a_finished_run_does_nothing_more(tmp_path):
+    run = Run(plan(80), nn.Linear(4, 1), tmp_path)
+    run.train(problem(run))
+    before = run.module.weight.detach().clone()
+    again = Run(plan(80), nn.Linear(4, 1), tmp_path)
+    again.train(problem(again))
+    assert torch.equal(again.module.weight, before)
+
+
+def test_the_rate_warms_up_holds_and_falls():
+    p = Plan(learning_rate=1, batch=1, samples=100, warmup=10, hold=0.5)
+    assert schedule(0, 0.0, p) == pytest.approx(0.1)
+    assert schedule(50, 0.5, p) == pytest.approx(1.0)
+    assert schedule(90, 1.0, p) == pytest.approx(0.04)
+
+
+def test_the_vaes_loss_falls_on_one_batch(exam):
+    torch.manual_seed(0)
+    vae, pictures = new_vae(), shrink(exam.images[:2])
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(6):
+        loss = reconstruction_loss(vae, pictures)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_perfect_answer_has_no_error():
+    objective = Objective()
+    noise, timesteps = torch.randn(4, 4, 16, 16), torch.tensor([0, 300, 600, 999])
+    assert objective.loss(noise, noise, timesteps).item() == 0
+
+
+def test_errors_at_high_noise_count_though_min_snr_forgets_them():
+    objective = Objective()
+    min_snr = objective.snr.clamp(max=5) / objective.snr
+    assert min_snr[950] == pytest.approx(1.0)
+    assert objective.weights[950] > 5
+
+
+def test_attributes_tell_scenes_apart(exam):
+    told = np.stack([attributes(scene.spec) for scene in exam.scenes])
+    assert told.shape == (12, TARGETS)
+    assert len(np.unique(told, axis=0)) == len({scene.spec for scene in exam.scenes})
+
+
+def test_the_judges_truth_is_right_by_its_own_measure(exam):
+    """A judge that says the truth scores 1 everywhere."""
+    specs, centers = [s.spec for s in exam.scenes], [[p.x for p in s.placed] for s in exam.scenes]
+    told = truth(np.stack([s.segments for s in exam.scenes]), specs, centers)
+
+    class Oracle(Judge):
+        def forward(self, pictures):
+            answers = {"kind": (told.kind, 12), "color": (told.color, 11)}
+            dense = {k: torch.nn.functional.one_hot(t, n).permute(0, 3, 1, 2) * 50.0 for k, (t, n) in answers.items()}
+            flat = {"background": (told.background, 7), "plain": (told.plain.clamp(min=0), 10)}
+            return dense | {k: torch.nn.functional.one_hot(t, n) * 50.0 for k, (t, n) in flat.items()}
+
+    assert judge_loss(Oracle()(None), told).item() < 1e-3
+    figures = score(Oracle(), exam.images, specs)
+    assert figures["background"] == figures["color"] == figures["side"] == 1.0
+    assert figures["object"] >= 0.95
+
+
+def test_a_true_picture_follows_its_outline_and_a_blank_one_does_not(exam):
+    scene = exam.scenes[0]
+    assert edge_f1(scene.image, scene.outline) > 0.6
+    assert edge_f1(np.zeros_like(scene.image), scene.outline) == 0
+
+
+def test_silhouettes_of_plain_scenes_overlap_with_themselves(exam):
+    plain = [s for s in set_exam(30).scenes if s.spec.plain]
+    assert plain
+    assert np.mean([silhouette_iou(s.image, s.segments > 2) for s in plain]) > 0.85
+
+
+def test_psnr_of_a_known_error():
+    a = torch.zeros(1, 3, 4, 4)
+    assert psnr(a, a + 0.2) == pytest.approx(20.0, abs=1e-4)
