@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image, ImageDraw
 
@@ -35,25 +35,24 @@ class StrokeLimits:
     paint: float = 3000.0
 
 
-def clean_strokes(value: Mapping[str, Any], limits: StrokeLimits | None = None) -> dict[str, Any]:
+def clean_strokes(value: object, limits: StrokeLimits | None = None) -> dict[str, Any]:
     """A drawing from a browser, checked and with nothing else in it.
 
     Raises: InvalidRequestError, saying what does not fit.
     """
     limits = limits or StrokeLimits()
-    if not isinstance(value, Mapping):
-        raise _wrong("it is not an object with w, h and strokes")
-    width, height = (_side(value.get(name), name, limits) for name in ("w", "h"))
-    strokes = value.get("strokes", [])
-    if not isinstance(strokes, list) or len(strokes) > limits.strokes:
-        raise _wrong(f"strokes must be a list of at most {limits.strokes:,}")
+    given = _object(value, "it is not an object with w, h and strokes")
+    width, height = (_side(given.get(name), name, limits) for name in ("w", "h"))
+    strokes = _list(given.get("strokes", []), "strokes are not a list")
+    if len(strokes) > limits.strokes:
+        raise _wrong(f"it has more than {limits.strokes:,} strokes")
     cleaned = [_stroke(stroke, max(width, height), limits) for stroke in strokes]
     if sum(len(stroke["p"]) for stroke in cleaned) > 3 * limits.points:
         raise _wrong(f"it has more than {limits.points:,} points", hint="Clear a part of it.")
     drawing: dict[str, Any] = {"w": width, "h": height, "strokes": cleaned}
     if _coverage(drawing) > limits.paint:
         raise _wrong("it has too many wide strokes over one another", hint="Clear a part of it.")
-    if background := value.get("background"):
+    if background := given.get("background"):
         drawing["background"] = _background(background, limits)
     return drawing
 
@@ -135,22 +134,21 @@ def _segment(
 
 
 def _stroke(stroke: object, side: int, limits: StrokeLimits) -> dict[str, Any]:
-    if not isinstance(stroke, Mapping):
-        raise _wrong("a stroke is not an object with s, e and p")
-    points = stroke.get("p")
-    if not isinstance(points, list) or len(points) < 3 or len(points) % 3 or len(points) > 3 * limits.points:
-        raise _wrong("a stroke's points are not a list of x, y, pressure")
+    given = _object(stroke, "a stroke is not an object with s, e and p")
+    points = _list(given.get("p"), "a stroke has no points")
+    if len(points) < 3 or len(points) % 3 or len(points) > 3 * limits.points:
+        raise _wrong("a stroke's points are not x, y, pressure in turn, or too many")
     numbers = [_finite(number) for number in points]
     if any(not -side <= number <= 2 * side for index, number in enumerate(numbers) if index % 3 < 2):
         raise _wrong("a point lies far outside the pad")
     if any(not 0 <= pressure <= limits.pressure for pressure in numbers[2::3]):
         raise _wrong(f"a pressure is not between 0 and {limits.pressure:g}")
-    size, color = _finite(stroke.get("s")), stroke.get("c", "#000000")
+    size, color = _finite(given.get("s")), given.get("c", "#000000")
     if not 0 < size <= limits.size:
         raise _wrong(f"a brush size is not between 0 and {limits.size:g}")
     if not isinstance(color, str) or not COLOR.fullmatch(color):
         raise _wrong("a colour is not written as #rrggbb")
-    return {"c": color.lower(), "s": size, "e": 1 if stroke.get("e") in (1, True) else 0, "p": numbers}
+    return {"c": color.lower(), "s": size, "e": 1 if given.get("e") in (1, True) else 0, "p": numbers}
 
 
 def _finite(number: object) -> float:
@@ -168,14 +166,25 @@ def _side(value: object, name: str, limits: StrokeLimits) -> int:
 
 def _background(background: object, limits: StrokeLimits) -> str | dict[str, Any]:
     """The picture to trace: its asset id, or a small object of the editor's around it."""
-    entries = {"": background} if isinstance(background, str) else background
-    if not isinstance(entries, Mapping) or len(entries) > 8:
-        raise _wrong("the background is not the id of a picture")
-    if any(
-        not isinstance(v, str | int | float | None) or len(f"{k}{v}") > limits.background for k, v in entries.items()
-    ):
-        raise _wrong("the background holds something that is no short text or number")
-    return background if isinstance(background, str) else dict(entries)
+    if isinstance(background, str) and len(background) <= limits.background:
+        return background
+    entries = dict(_object(background, "the background is not the id of a picture"))
+    plain = all(isinstance(value, str | int | float | None) for value in entries.values())
+    if not plain or len(str(entries)) > 4 * limits.background:
+        raise _wrong("the background holds more than short texts and numbers")
+    return entries
+
+
+def _object(value: object, wrong: str) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise _wrong(wrong)
+    return cast("Mapping[str, object]", value)
+
+
+def _list(value: object, wrong: str) -> list[object]:
+    if not isinstance(value, list):
+        raise _wrong(wrong)
+    return cast("list[object]", value)
 
 
 def _within(width: int, height: int, side: int) -> tuple[int, int]:

@@ -42,7 +42,7 @@ class Drafts:
             )
 
 
-def _as_json(body: dict[str, Any]) -> str:
+def _as_json(body: object) -> str:
     try:
         text = json.dumps(body, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

@@ -244,7 +244,8 @@ def page_query(
     owner: str | None, *, query: str = "", starred: bool = False, before: int | None = None
 ) -> tuple[str, tuple[object, ...]]:
     """The statement that a page runs, without its limit: newest first, by index, whatever the number of rows."""
-    where, values = ["g.deleted IS NULL"], []
+    where: list[str] = ["g.deleted IS NULL"]
+    values: list[object] = []
     table, key = "gallery g", "g.id"
     if query.strip():
         table, key = "gallery_words w JOIN gallery g ON g.id = w.rowid", "w.rowid"

@@ -164,9 +164,9 @@ class _Reader:
     """Takes values out of the pairs, one by one, and notes what does not fit."""
 
     values: dict[str, str]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list[str])
 
-    def take(self, key: str, kind: Callable[[str], Any]) -> Any:  # noqa: ANN401  (whatever `kind` gives)
+    def take(self, key: str, kind: Callable[[str], Any]) -> Any:
         text = self.values.pop(key, None)
         if text is None or text == "":
             return None

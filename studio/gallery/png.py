@@ -4,7 +4,7 @@ Two text chunks: `parameters`, the text other programs read, and `maquette`, our
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from io import BytesIO
@@ -37,7 +37,7 @@ class Made:
     owner: str = ""
     job_id: str = ""
     created: float = 0.0
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     warnings: tuple[str, ...] = ()
 
 
@@ -112,7 +112,7 @@ def _made(text: str) -> Made | None:
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[ImageFile.ImageFile]:
+def _opened(source: Path | bytes) -> Generator[ImageFile.ImageFile]:
     try:
         with source.open("rb") if isinstance(source, Path) else BytesIO(source) as file:
             yield open_header(file)
