@@ -15,7 +15,7 @@ from threading import Lock
 from PIL import Image
 
 from studio.database import Database
-from studio.errors import AssetError, StudioError
+from studio.errors import AssetError, StorageError, StudioError
 from studio.files import move_whole, write_whole
 from studio.gallery.png import Made, encode_png, picture_size, read_made
 from studio.gallery.thumbnails import make_thumbnail, write_thumbnail
@@ -94,8 +94,7 @@ class Gallery:
             return self._items(self._insert(rows))
         except StudioError:
             for name in saved:
-                self._file(name).unlink(missing_ok=True)
-                self._thumbnail(name).unlink(missing_ok=True)
+                _removed(self._file(name), self._thumbnail(name))
             raise
 
     def _save(self, image: RawImage, made: Made, saved: list[str]) -> tuple[object, ...]:
@@ -158,37 +157,40 @@ class Gallery:
 
     def star(self, item_id: int, starred: bool) -> GalleryItem:
         """Mark a picture, or take the mark off. Raises: AssetError, if there is none."""
-        with self.database.write() as tx:
-            tx.execute("UPDATE gallery SET starred = ? WHERE id = ?", (int(starred), item_id))
+        self._required(item_id)
+        self._write("UPDATE gallery SET starred = ? WHERE id = ?", (int(starred), item_id))
         return self._required(item_id)
 
     def delete(self, item_id: int) -> None:
         """Move a picture to the trash. Raises: AssetError, if there is none; StorageError."""
         name = self._name(self._required(item_id))
-        with self.database.write() as tx:
-            tx.execute("UPDATE gallery SET deleted = ? WHERE id = ?", (time.time(), item_id))
+        self._write("UPDATE gallery SET deleted = ? WHERE id = ?", (time.time(), item_id))
+        try:
             if self._file(name).is_file():
                 move_whole(self._file(name), self.trash / name)
+        except StorageError:
+            self._write("UPDATE gallery SET deleted = NULL WHERE id = ?", (item_id,))
+            raise
 
     def restore(self, item_id: int) -> GalleryItem:
         """Bring a picture back from the trash. Raises: AssetError, if it is not there any more; StorageError."""
-        with self.database.write() as tx:
-            row = tx.execute("SELECT path FROM gallery WHERE id = ?", (item_id,)).fetchone()
-            tx.execute("UPDATE gallery SET deleted = NULL WHERE id = ?", (item_id,))
-            if row and (self.trash / row["path"]).is_file() and not self._file(row["path"]).exists():
+        for row in self._rows("SELECT path FROM gallery WHERE id = ? AND deleted IS NOT NULL", (item_id,)):
+            if (self.trash / row["path"]).is_file():
                 move_whole(self.trash / row["path"], self._file(row["path"]))
+            self._write("UPDATE gallery SET deleted = NULL WHERE id = ?", (item_id,))
         return self._required(item_id)
 
     def purge(self, deleted_before: float | None = None) -> int:
         """Remove for good what was deleted before that time (by default TRASH_DAYS ago); how many."""
         limit = time.time() - TRASH_DAYS * 86_400 if deleted_before is None else deleted_before
-        rows = self._rows("SELECT id, path FROM gallery WHERE deleted < ?", (limit,))
-        for row in rows:
-            (self.trash / row["path"]).unlink(missing_ok=True)
-            self._thumbnail(row["path"]).unlink(missing_ok=True)
+        gone = [
+            (row["id"],)
+            for row in self._rows("SELECT id, path FROM gallery WHERE deleted < ?", (limit,))
+            if _removed(self.trash / row["path"], self._file(row["path"]), self._thumbnail(row["path"]))
+        ]
         with self.database.write() as tx:
-            tx.executemany("DELETE FROM gallery WHERE id = ?", [(row["id"],) for row in rows])
-        return len(rows)
+            tx.executemany("DELETE FROM gallery WHERE id = ?", gone)
+        return len(gone)
 
     def rebuild(self) -> int:
         """List pictures of ours that have a file but no row, those in the trash included; how many came back."""
@@ -219,6 +221,10 @@ class Gallery:
     def _rows(self, sql: str, values: tuple[object, ...]) -> list[sqlite3.Row]:
         with self.database.read() as tx:
             return tx.execute(sql, values).fetchall()
+
+    def _write(self, sql: str, values: tuple[object, ...]) -> None:
+        with self.database.write() as tx:
+            tx.execute(sql, values)
 
     def _item(self, row: sqlite3.Row) -> GalleryItem:
         plain = {key: row[key] for key in ("id", "job_id", "owner", "width", "height", "seed", "prompt", "created")}
@@ -252,7 +258,7 @@ def page_query(
         where.append("gallery_words MATCH ?")
         values.append(" ".join(f'"{word}"*' for word in re.findall(r"\w+", query)[:20]) or '""')
     if owner is not None:
-        where.append("g.owner = ?")
+        where.append("+g.owner = ?" if starred else "g.owner = ?")  # +: stars are few, so their index goes first
         values.append(owner)
     if starred:
         where.append("g.starred = 1")
@@ -268,6 +274,16 @@ def _row(made: Made, name: str, size: tuple[int, int], deleted: float | None = N
     text = json.dumps(params.to_dict())
     place = (made.job_id, made.owner, name, thumbnail, *size)
     return (*place, params.seed, params.prompt, made.created, 0, deleted, text)
+
+
+def _removed(*paths: Path) -> bool:
+    """Whether none of the files is there any more."""
+    try:
+        for path in paths:
+            path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _read(path: Path) -> tuple[Made, tuple[int, int]] | None:
