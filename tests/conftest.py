@@ -1,0 +1,23 @@
+"""What holds for the whole session: no network, no telemetry, and a data folder of the tests' own."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+HOME = Path(tempfile.mkdtemp(prefix="maquette-tests-"))
+os.environ |= {  # read at import by gradio, transformers and diffusers, so before any test module is imported
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_TEMP_DIR": str(HOME / "gradio"),
+    "HF_HUB_OFFLINE": "1",
+    "HF_HOME": str(HOME / "huggingface"),
+    "STUDIO_DATA": str(HOME / "data"),
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folders():
+    yield
+    shutil.rmtree(HOME, ignore_errors=True)
