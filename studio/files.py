@@ -1,7 +1,8 @@
 """Files that are whole or absent: written beside their place, flushed to the disk, then renamed."""
 
 import os
-import tempfile
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from studio.errors import StorageError
@@ -12,13 +13,10 @@ def write_whole(path: Path, data: bytes) -> None:
 
     Raises: StorageError, if the disk is full or the folder cannot be written; an older file is untouched then.
     """
+    beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with beside.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -26,7 +24,8 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        Path(beside).unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def move_whole(source: Path, target: Path) -> None:

@@ -18,6 +18,7 @@ CONTROL_FIELDS = ("conditioning_scale", "control_guidance_start", "control_guida
 NEVER = {"prompt", "seed", "controls", "adapters", "init_image", "mask_image"}
 ALLOWED = ({field.name for field in fields(GenerationRequest)} - NEVER) | {PROMPT_SUFFIX, *CONTROL_FIELDS}
 MAX_BYTES = 64_000
+HINT = "Put it right, or remove the file."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +60,30 @@ def load_presets(folders: Sequence[Path]) -> tuple[list[Preset], list[str]]:
 
 def read_preset(path: Path) -> Preset:
     """One preset; its name is the file's. Raises: StorageError, naming the file and, where it is known, the line."""
-    hint = "Put it right, or remove the file."
+    text = _read_text(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise StorageError(f"The preset {path.name} is too large.", hint=hint)
-        data = tomllib.loads(path.read_text("utf-8"))
-        return make_preset(path.stem, data)
+        return make_preset(path.stem, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise StorageError(f"The preset {path.name} is left out: {error}.", hint=hint) from error
-    except (InvalidRequestError, UnicodeDecodeError, RecursionError) as error:
-        raise StorageError(f"The preset {path.name} is left out: {error}", hint=hint) from error
+        raise StorageError(f"The preset {path.name} is left out: {error}.", hint=HINT) from error
+    except RecursionError as error:
+        raise StorageError(f"The preset {path.name} is left out: it is nested too deeply.", hint=HINT) from error
+    except InvalidRequestError as error:
+        where = next((n for n, line in enumerate(text.splitlines(), 1) if line.startswith(error.field)), None)
+        line = f", line {where}," if where else ""
+        raise StorageError(f"The preset {path.name}{line} is left out: {error}", hint=HINT) from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise StorageError(f"The preset {path.name} is too large.", hint=HINT)
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise StorageError(f"The preset {path.name} is left out: it is no text ({error}).", hint=HINT) from error
     except OSError as error:
-        raise StorageError(f"The preset {path.name} cannot be read: {error.strerror or error}.", hint=hint) from error
+        raise StorageError(f"The preset {path.name} cannot be read: {error.strerror or error}.", hint=HINT) from error
 
 
 def make_preset(name: str, data: Mapping[str, Any]) -> Preset:

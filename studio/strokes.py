@@ -58,11 +58,9 @@ def clean_strokes(value: object, limits: StrokeLimits | None = None) -> dict[str
 
 
 def is_empty(drawing: Mapping[str, Any]) -> bool:
-    """Whether a cleaned drawing shows nothing: no stroke, or all of it erased again."""
-    if not any(not stroke["e"] for stroke in drawing["strokes"]):
+    """Whether a cleaned drawing shows nothing: no stroke, all of it erased again, or all of it beside the pad."""
+    if all(stroke["e"] for stroke in drawing["strokes"]):
         return True
-    if not any(stroke["e"] for stroke in drawing["strokes"]):
-        return False
     return rasterise(drawing, *_within(drawing["w"], drawing["h"], 512)).getbbox() is None
 
 

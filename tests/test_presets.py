@@ -87,7 +87,7 @@ def test_a_missing_folder_holds_no_presets(tmp_path):
 BROKEN = {
     "no TOML": ("label = \n", r"bad\.toml .*line 1"),
     "a broken line": ('label = "x"\nsteps\n', r"bad\.toml .*line 2"),
-    "an unknown field": ("steps = 5\n", "'steps'"),
+    "an unknown field": ('label = "x"\nsteps = 5\n', r"bad\.toml, line 2, .*'steps'"),
     "a prompt of its own": ('prompt = "x"\n', "'prompt'"),
     "a wrong type": ('num_inference_steps = "x"\n', "num_inference_steps must be a whole number"),
     "a number that is none": ("guidance_scale = nan\n", "finite"),

@@ -75,6 +75,7 @@ def test_a_drawing_is_empty_when_nothing_of_it_is_left():
     assert is_empty(drawing())
     assert is_empty(drawing(stroke((32, 32), eraser=1)))
     assert is_empty(drawing(line, stroke((8, 32), (56, 32), size=12, eraser=1)))
+    assert is_empty(drawing(stroke((-40, -40), (-30, -40))))
     assert not is_empty(drawing(line))
     assert not is_empty(drawing(line, stroke((8, 32), eraser=1)))
     require_drawn(drawing(line))

@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from studio.errors import AssetError
 
@@ -49,7 +49,7 @@ def decode_image(data: bytes, limits: Limits) -> Image.Image:
         _check_frames(image, data, limits)
         check_size(image.size, limits)
         image.load()
-        return to_plain(ImageOps.exif_transpose(image))
+        return to_plain(_in_srgb(ImageOps.exif_transpose(image)))
     except BROKEN as error:
         raise AssetError(f"The picture is damaged or incomplete ({error}).", hint="Save or export it again.") from error
 
@@ -94,6 +94,19 @@ def to_plain(image: Image.Image) -> Image.Image:
     plain = image.copy()
     plain.info = {}
     return plain
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """A photo in the colours of the web, by its own colour profile; one without, or with a broken one, as it is."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "CMYK"):
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))  # pyright: ignore
+        return ImageCms.profileToProfile(image, source, target, outputMode="RGB") or image
+    except (OSError, ImageCms.PyCMSError):
+        return image
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """What was typed and drawn in each browser, so that a reload or a restart loses nothing."""
 
 import json
+import re
 import time
 from typing import Any
 
@@ -8,7 +9,7 @@ from studio.database import Database
 from studio.errors import InvalidRequestError
 
 MAX_BYTES = 2_000_000
-MAX_BROWSER_NAME = 100
+BROWSER_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 MAX_PER_OWNER = 50
 
 
@@ -19,15 +20,15 @@ class Drafts:
         self.database = database
 
     def get(self, owner: str, browser: str) -> dict[str, Any]:
-        """The draft as it was saved; empty when there is none."""
+        """The draft as it was saved; empty when there is none. Raises: InvalidRequestError, if the name is none."""
+        _check_name(browser)
         with self.database.read() as tx:
             row = tx.execute("SELECT body FROM drafts WHERE owner = ? AND browser = ?", (owner, browser)).fetchone()
         return json.loads(row["body"]) if row else {}
 
     def save(self, owner: str, browser: str, body: dict[str, Any]) -> None:
         """Replace the draft in one step. Raises: InvalidRequestError, if it is no plain object or too large."""
-        if not 0 < len(browser) <= MAX_BROWSER_NAME:
-            raise InvalidRequestError("The browser's name must have 1 to 100 characters.", field="browser")
+        _check_name(browser)
         text = _as_json(body)
         with self.database.write() as tx:
             tx.execute(
@@ -40,6 +41,11 @@ class Drafts:
                 "(SELECT browser FROM drafts WHERE owner = ? ORDER BY saved DESC LIMIT ?)",
                 (owner, browser, owner, MAX_PER_OWNER),
             )
+
+
+def _check_name(browser: str) -> None:
+    if not BROWSER_NAME.fullmatch(browser):
+        raise InvalidRequestError("A browser's name must have 1 to 100 letters, digits, _, . or -.", field="browser")
 
 
 def _as_json(body: object) -> str:

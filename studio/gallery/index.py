@@ -17,7 +17,7 @@ from PIL import Image
 from studio.database import Database
 from studio.errors import AssetError, StorageError, StudioError
 from studio.files import move_whole, write_whole
-from studio.gallery.png import Made, encode_png, picture_size, read_made
+from studio.gallery.png import Made, encode_png, picture_size, read_made, sound_text
 from studio.gallery.thumbnails import make_thumbnail, write_thumbnail
 from studio.messages import RawImage
 from studio.params import GenerationParams
@@ -26,7 +26,7 @@ from studio.settings import Paths
 TRASH_DAYS = 30
 PAGE_MAX = 500
 COLUMNS = "job_id, owner, path, thumbnail, width, height, seed, prompt, created, starred, deleted, params"
-SEED_MAX = 2**63 - 1
+ID_MAX = SEED_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ class Gallery:
 
     def get(self, item_id: int) -> GalleryItem | None:
         """One picture; None if there is none, or if it is in the trash."""
-        return next(iter(self._items([item_id])), None)
+        return next(iter(self._items([item_id])), None) if 0 < item_id <= ID_MAX else None
 
     def count(self, owner: str | None = None) -> int:
         """How many pictures there are, without the trash."""
@@ -174,7 +174,7 @@ class Gallery:
 
     def restore(self, item_id: int) -> GalleryItem:
         """Bring a picture back from the trash. Raises: AssetError, if it is not there any more; StorageError."""
-        for row in self._rows("SELECT path FROM gallery WHERE id = ? AND deleted IS NOT NULL", (item_id,)):
+        for row in self._rows("SELECT path FROM gallery WHERE id = ? AND deleted > 0", (min(item_id, ID_MAX),)):
             if (self.trash / row["path"]).is_file():
                 move_whole(self.trash / row["path"], self._file(row["path"]))
             self._write("UPDATE gallery SET deleted = NULL WHERE id = ?", (item_id,))
@@ -264,7 +264,7 @@ def page_query(
         where.append("g.starred = 1")
     if before is not None:
         where.append(f"{key} < ?")
-        values.append(before)
+        values.append(min(before, ID_MAX))
     columns = ", ".join(f"g.{name}" for name in ("id", *COLUMNS.split(", ")))
     return f"SELECT {columns} FROM {table} WHERE {' AND '.join(where)} ORDER BY {key} DESC", tuple(values)
 
@@ -273,7 +273,7 @@ def _row(made: Made, name: str, size: tuple[int, int], deleted: float | None = N
     params, thumbnail = made.params, str(Path(name).with_suffix(".webp").as_posix())
     text = json.dumps(params.to_dict())
     place = (made.job_id, made.owner, name, thumbnail, *size)
-    return (*place, params.seed, params.prompt, made.created, 0, deleted, text)
+    return (*place, params.seed, sound_text(params.prompt), made.created, 0, deleted, text)
 
 
 def _removed(*paths: Path) -> bool:
@@ -288,7 +288,8 @@ def _removed(*paths: Path) -> bool:
 
 def _read(path: Path) -> tuple[Made, tuple[int, int]] | None:
     try:
+        str(path).encode()
         made = read_made(path)
         return (made, picture_size(path)) if made and 0 <= made.params.seed <= SEED_MAX else None
-    except AssetError:
+    except (AssetError, UnicodeEncodeError):
         return None

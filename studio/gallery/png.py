@@ -4,6 +4,7 @@ Two text chunks: `parameters`, the text other programs read, and `maquette`, our
 """
 
 import json
+import math
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -44,7 +45,7 @@ class Made:
 def encode_png(image: Image.Image, made: Made) -> bytes:
     """The file of a finished picture, pixels untouched."""
     chunks = PngInfo()
-    chunks.add_text("parameters", _sound(write_infotext(made.params)))
+    chunks.add_text("parameters", sound_text(write_infotext(made.params)))
     body = {"app": APP, "version": __version__, **asdict(made)}
     chunks.add_text("maquette", json.dumps(body, allow_nan=False))
     buffer = BytesIO()
@@ -106,8 +107,9 @@ def _made(text: str) -> Made | None:
         body: Any = json.loads(text)
         params = GenerationParams.from_dict(body["params"])
         created = float(body.get("created", 0))
-        return Made(params=params, owner=str(body["owner"]), job_id=str(body["job_id"]), created=created)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidRequestError):
+        owner, job_id = sound_text(str(body["owner"])), sound_text(str(body["job_id"]))
+        return Made(params=params, owner=owner, job_id=job_id, created=created if math.isfinite(created) else 0.0)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InvalidRequestError):
         return None
 
 
@@ -140,6 +142,6 @@ def _user_comment(header: ImageFile.ImageFile) -> str:
     return max(texts, key=lambda text: sum(c.isascii() for c in text))
 
 
-def _sound(text: str) -> str:
-    """Text that a PNG chunk can hold: no NUL, no half of a surrogate pair."""
+def sound_text(text: str) -> str:
+    """Text that a PNG chunk and a database can hold: no NUL, no half of a surrogate pair."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from studio.errors import AssetError, StorageError
 from studio.gallery.assets import AssetStore
@@ -116,6 +116,20 @@ def test_a_cmyk_jpeg_keeps_its_colours(store):
     r, g, b = store.open_image(store.put_image(red)).getpixel((8, 8))
     assert r > 230
     assert max(g, b) < 40
+
+
+def test_a_photos_colour_profile_is_obeyed_and_a_broken_one_ignored(store):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    plain = store.put_image(encoded(noise()))
+    for foreign in (srgb, profile, b"no profile"):
+        assert store.put_image(encoded(noise(), icc_profile=foreign)) == plain
+    # A profile with its red and green primaries swapped turns red into green.
+    red, green = srgb.index(b"rXYZ"), srgb.index(b"gXYZ")
+    swapped = bytearray(srgb)
+    swapped[red : red + 4], swapped[green : green + 4] = b"gXYZ", b"rXYZ"
+    image = store.open_image(store.put_image(encoded(Image.new("RGB", (8, 8), "red"), icc_profile=bytes(swapped))))
+    assert image.getpixel((4, 4))[1] > 200
 
 
 def test_sixteen_bits_become_eight(store):

@@ -40,10 +40,12 @@ def test_a_draft_that_cannot_be_kept_leaves_the_older_one(drafts, body):
     assert drafts.get("local", "b") == {"a": 1}
 
 
-@pytest.mark.parametrize("browser", ["", "x" * 101])
-def test_a_browser_needs_a_short_name(drafts, browser):
+@pytest.mark.parametrize("browser", ["", "x" * 101, "a b", "\ud800", "a\n"], ids=range(5))
+def test_a_browser_needs_a_short_plain_name(drafts, browser):
     with pytest.raises(InvalidRequestError, match="1 to 100"):
         drafts.save("local", browser, {})
+    with pytest.raises(InvalidRequestError, match="1 to 100"):
+        drafts.get("local", browser)
 
 
 def test_an_owner_cannot_fill_the_disk_with_browsers(drafts, database):

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import shutil
@@ -5,11 +6,12 @@ import time
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from studio.database import open_studio_database
 from studio.errors import AssetError, InvalidRequestError, StorageError
 from studio.gallery.index import Gallery, page_query
-from studio.gallery.png import read_made, read_png
+from studio.gallery.png import Made, encode_png, read_made, read_png
 from tests.gallery.samples import control, params, raw
 
 
@@ -33,6 +35,12 @@ def forget_rows(paths):
 def reopened(paths):
     database, _ = open_studio_database(paths.studio_db)
     return Gallery(paths, database)
+
+
+def rebuilt(paths):
+    gallery = reopened(paths)
+    gallery.rebuild()
+    return gallery
 
 
 # ---- adding
@@ -205,11 +213,18 @@ def test_restoring_what_is_there_changes_nothing(gallery):
     assert gallery.restore(item.id) == item
 
 
-@pytest.mark.parametrize("call", ["star", "delete", "restore"])
-def test_what_is_not_there_is_named(gallery, call):
-    arguments = (99, True) if call == "star" else (99,)
-    with pytest.raises(AssetError, match="no picture 99"):
-        getattr(gallery, call)(*arguments)
+@pytest.mark.parametrize("number", [99, 0, -1, 10**30])
+def test_what_is_not_there_is_named(gallery, number):
+    assert gallery.get(number) is None
+    for call in (lambda n: gallery.star(n, True), gallery.delete, gallery.restore):
+        with pytest.raises(AssetError, match=f"no picture {number}"):
+            call(number)
+
+
+def test_a_cursor_may_be_any_number(gallery):
+    item = add(gallery)[0]
+    assert gallery.page(before=10**30) == [item]
+    assert gallery.page(before=-1) == []
 
 
 def test_a_deleted_picture_cannot_be_starred_or_deleted_again(gallery):
@@ -284,24 +299,24 @@ def test_lost_rows_come_back_from_the_files_in_their_order(gallery, paths):
     made = [add(gallery, prompt=f"house {i}", owner=owner)[0] for i, owner in enumerate(("ann", "bob", "ann"))]
     gallery.delete(made[1].id)
     forget_rows(paths)
-    rebuilt = reopened(paths)
-    assert rebuilt.rebuild() == 3
-    back = rebuilt.page()
+    again = reopened(paths)
+    assert again.rebuild() == 3
+    back = again.page()
     assert [(item.prompt, item.owner, item.job_id, item.path) for item in back] == [
         (item.prompt, item.owner, item.job_id, item.path) for item in (made[2], made[0])
     ]
     assert [item.params for item in back] == [made[2].params, made[0].params]
-    assert rebuilt.page(query="house")
-    assert rebuilt.rebuild() == 0
+    assert again.page(query="house")
+    assert again.rebuild() == 0
 
 
 def test_a_deleted_picture_can_be_restored_after_its_row_was_lost(gallery, paths):
     item = add(gallery)[0]
     gallery.delete(item.id)
     forget_rows(paths)
-    rebuilt = reopened(paths)
-    assert (rebuilt.rebuild(), rebuilt.count()) == (1, 0)
-    assert rebuilt.restore(1).path.is_file()
+    again = reopened(paths)
+    assert (again.rebuild(), again.count()) == (1, 0)
+    assert again.restore(1).path.is_file()
 
 
 def test_files_that_are_not_ours_or_broken_are_passed_over(gallery):
@@ -312,6 +327,30 @@ def test_files_that_are_not_ours_or_broken_are_passed_over(gallery):
     assert gallery.rebuild() == 0
     shutil.copy(item.path, item.path.with_name("copy.png"))
     assert gallery.rebuild() == 1
+
+
+ODD = {
+    "half a character": {"params": params(prompt="half \ud800")},
+    "an owner that is none": {"params": params(), "owner": "\ud800\0"},
+    "a time that is none": {"params": params(), "created": float("inf")},
+}
+
+
+@pytest.mark.parametrize("made", ODD.values(), ids=ODD)
+def test_odd_values_in_a_file_do_not_keep_the_gallery_from_its_rows(gallery, paths, made):
+    good = add(gallery)[0]
+    text = json.dumps({"owner": "", "job_id": "", **made, "params": made["params"].to_dict()})
+    chunks = PngInfo()
+    chunks.add_text("maquette", text)
+    Image.new("RGB", (4, 4)).save(paths.outputs / "odd.png", pnginfo=chunks)
+    forget_rows(paths)
+    assert good.path in {item.path for item in rebuilt(paths).page()}
+
+
+def test_a_seed_beyond_the_databases_numbers_is_passed_over(gallery, paths):
+    made = Made(params=params(seed=2**64))
+    (paths.outputs / "a.png").write_bytes(encode_png(Image.new("RGB", (4, 4)), made))
+    assert gallery.rebuild() == 0
 
 
 def test_settings_of_another_version_do_not_hide_the_picture(gallery, database):
