@@ -13,7 +13,8 @@ from studio.errors import ForbiddenError, JobError
 from studio.gallery.assets import AssetStore
 from studio.gallery.drafts import Drafts
 from studio.gallery.index import Gallery, GalleryItem
-from studio.gallery.infotext import PictureSettings, read_png
+from studio.gallery.infotext import PictureSettings
+from studio.gallery.png import read_png
 from studio.jobs.events import Events
 from studio.jobs.queue import Job, JobQueue
 from studio.jobs.worker import Dispatcher
@@ -133,7 +134,7 @@ class Studio:
 
     def read_settings(self, data: bytes) -> PictureSettings:
         """The settings that made a picture, from its own metadata, with notes on what could not be used."""
-        return read_png(data)
+        return read_png(data, self.assets.exists)
 
     def gallery_page(
         self, user: User, *, query: str = "", starred: bool = False, before: int | None = None, limit: int = 60
