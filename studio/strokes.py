@@ -118,7 +118,7 @@ def _draw_stroke(draw: ImageDraw.ImageDraw, stroke: Mapping[str, Any], scale: tu
 
 def _dot(draw: ImageDraw.ImageDraw, at: tuple[float, float], radius: float, light: int) -> None:
     x, y = at
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=light)
+    draw.ellipse((round(x - radius), round(y - radius), round(x + radius), round(y + radius)), fill=light)
 
 
 def _segment(
@@ -128,7 +128,8 @@ def _segment(
     length = math.hypot(x1 - x0, y1 - y0)
     if length:
         dx, dy = (y1 - y0) / length * radius, (x0 - x1) / length * radius
-        draw.polygon([(x0 + dx, y0 + dy), (x1 + dx, y1 + dy), (x1 - dx, y1 - dy), (x0 - dx, y0 - dy)], fill=light)
+        corners = ((x0 + dx, y0 + dy), (x1 + dx, y1 + dy), (x1 - dx, y1 - dy), (x0 - dx, y0 - dy))
+        draw.polygon([(round(x), round(y)) for x, y in corners], fill=light)  # Pillow would cut the fractions off
 
 
 def _stroke(stroke: object, side: int, limits: StrokeLimits) -> dict[str, Any]:
