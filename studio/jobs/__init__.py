@@ -1,0 +1,1 @@
+"""The queue of jobs, the worker process that runs them, and the events that tell how they go."""

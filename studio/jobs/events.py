@@ -1,0 +1,99 @@
+"""What happens to jobs, for whoever listens: each listener gets every change, and of previews only the newest."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Event = dict[str, Any]
+KEPT = 1000
+
+
+@dataclass
+class Listener:
+    """One listener's own queue. Progress and previews of a job replace older ones that were not read yet."""
+
+    owner: str | None
+    loop: asyncio.AbstractEventLoop
+    ready: asyncio.Event
+    pending: deque[Event] = field(default_factory=lambda: deque(maxlen=KEPT))
+
+
+class Events:
+    """The hub. `publish` may be called from any thread; a slow listener never holds up the others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: list[Listener] = []
+        self._last_preview: dict[str, Event] = {}
+        self.closed = False
+
+    def publish(self, event: Event, owner: str | None = None) -> None:
+        """Tell every listener that may know: owner None is for all, a name for that owner and those who see all."""
+        with self._lock:
+            self._remember(event, owner)
+            for listener in self._listeners:
+                if owner is None or listener.owner is None or listener.owner == owner:
+                    _put(listener.pending, event)
+                    self._wake(listener)
+
+    def warn(self, message: str) -> None:
+        """A sentence for everybody."""
+        self.publish({"type": "warning", "message": message})
+
+    def latest(self, owner: str | None) -> list[Event]:
+        """The newest preview of each running job that the owner (None: all) may see."""
+        with self._lock:
+            return [
+                {k: v for k, v in event.items() if k != "owner"}
+                for event in self._last_preview.values()
+                if owner is None or event["owner"] in (None, owner)
+            ]
+
+    async def listen(self, owner: str | None, beat: float = 15.0) -> AsyncIterator[Event | None]:
+        """Events from now on; None after each `beat` seconds without any. Ends when `close` is called."""
+        listener = Listener(owner, asyncio.get_running_loop(), asyncio.Event())
+        with self._lock:
+            self._listeners.append(listener)
+        try:
+            while not self.closed:
+                while listener.pending:
+                    yield listener.pending.popleft()
+                listener.ready.clear()
+                if listener.pending or self.closed:
+                    continue
+                try:
+                    await asyncio.wait_for(listener.ready.wait(), beat)
+                except TimeoutError:
+                    yield None
+        finally:
+            with self._lock:
+                self._listeners.remove(listener)
+
+    def close(self) -> None:
+        """End every listener's stream, so that the server can stop."""
+        with self._lock:
+            self.closed = True
+            for listener in self._listeners:
+                self._wake(listener)
+
+    def _remember(self, event: Event, owner: str | None) -> None:
+        if event["type"] == "preview":
+            self._last_preview[event["job_id"]] = {**event, "owner": owner}
+        elif event["type"] == "job" and event["job"]["state"] != "running":
+            self._last_preview.pop(event["job"]["id"], None)
+
+    def _wake(self, listener: Listener) -> None:
+        if not listener.loop.is_closed():
+            listener.loop.call_soon_threadsafe(listener.ready.set)
+
+
+def _put(pending: deque[Event], event: Event) -> None:
+    """Append, and drop what the event makes stale: an older preview or progress of the same job."""
+    if event["type"] in ("preview", "progress"):
+        stale = [e for e in pending if e["type"] == event["type"] and e.get("job_id") == event["job_id"]]
+        for old in stale:
+            pending.remove(old)
+    pending.append(event)

@@ -1,0 +1,42 @@
+"""A checkpoint's card: what the studio needs to know of it beside its weights."""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Defaults for generating with a checkpoint; a request may override each.
+
+    Fields:
+        base: The base model, such as sd1 or starter-0ff5dfae.
+        native_size: Side in pixels that it was trained on.
+        prediction_type, timestep_spacing: As in diffusers' scheduler configurations.
+        known_words: Every word that a small checkpoint was shown; empty for one that knows the language.
+        demonstration: Whether it ships with the studio to try things out, and should say so.
+    """
+
+    name: str
+    base: str = "unknown"
+    native_size: int = 512
+    prediction_type: str = "epsilon"
+    timestep_spacing: str = "leading"
+    clip_skip: int = 0
+    guidance_scale: float = 7.0
+    num_inference_steps: int = 30
+    scheduler: str = "dpmpp_2m"
+    known_words: tuple[str, ...] = ()
+    example_prompts: tuple[str, ...] = ()
+    demonstration: bool = False
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read card.json; entries that we do not know are left. Raises: ValueError, if it is no JSON object."""
+        data = json.loads(file.read_text("utf-8"))
+        if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+            raise ValueError("it is no object with a name")
+        names = {field.name for field in fields(cls)}
+        known = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key in names}
+        return cls(**known)
