@@ -1,0 +1,107 @@
+"""The denoise loop: the one place where latents become a picture, step by step."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Generator, Tensor
+
+from studio.engine.units import Residuals, StepInput, Unit
+
+
+@dataclass(frozen=True)
+class Step:
+    """A finished step: index (from 1) of count, and the guess at the final latents, (N, C, h, w)."""
+
+    index: int
+    count: int
+    guess: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """What inpainting keeps. latents: of the first picture, (N, C, h, w); mask: (1, 1, h, w), 1 where it may change."""
+
+    latents: Tensor
+    mask: Tensor
+    noise: Tensor
+
+
+@dataclass(kw_only=True)
+class Denoising:
+    """Everything of one run of the loop.
+
+    Fields:
+        scheduler: Of diffusers' interface, its timesteps set.
+        timesteps: Those to run, which may be the last ones of the scheduler's.
+        prompt_embeds, negative_embeds: (N, L, D); without negative ones there is no guidance.
+        generators: One for each picture, for schedulers that add noise.
+        on_step: Told after each step; whatever it raises ends the loop, and the model is as before.
+    """
+
+    unet: UNet2DConditionModel
+    scheduler: Any
+    timesteps: Tensor
+    prompt_embeds: Tensor
+    generators: list[Generator]
+    negative_embeds: Tensor | None = None
+    guidance_scale: float = 1.0
+    units: Sequence[Unit] = ()
+    keep: Keep | None = None
+    on_step: Callable[[Step], None] = field(default=lambda _step: None)
+
+    def run(self, latents: Tensor) -> Tensor:
+        """From noisy latents (N, C, h, w) to clean ones."""
+        guided = self.negative_embeds is not None
+        embeds = torch.cat([self.negative_embeds, self.prompt_embeds]) if guided else self.prompt_embeds
+        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        extra = {"generator": self.generators} if takes_generator else {}
+        with ExitStack() as stack:
+            for unit in self.units:
+                stack.enter_context(unit.attached(self.unet))
+            for index, timestep in enumerate(self.timesteps):
+                sample = self.scheduler.scale_model_input(
+                    torch.cat([latents, latents]) if guided else latents, timestep
+                )
+                predicted = self._predict(StepInput(sample, timestep, embeds, index, len(self.timesteps)))
+                if guided:
+                    without, told = predicted.chunk(2)
+                    predicted = without + self.guidance_scale * (told - without)
+                guess = self._guess(sample[: len(latents)], predicted, timestep)
+                latents = self.scheduler.step(predicted, timestep, latents, **extra, return_dict=False)[0]
+                latents = self._restore_kept(latents, index)
+                self.on_step(Step(index + 1, len(self.timesteps), guess))
+        return latents
+
+    def _predict(self, step: StepInput) -> Tensor:
+        residuals = Residuals()
+        for unit in self.units:
+            unit.contribute(step, residuals)
+        return self.unet(
+            step.sample,
+            step.timestep,
+            encoder_hidden_states=step.prompt_embeds,
+            down_block_additional_residuals=residuals.down,
+            mid_block_additional_residual=residuals.middle,
+            return_dict=False,
+        )[0]
+
+    def _guess(self, sample: Tensor, predicted: Tensor, timestep: Tensor) -> Tensor:
+        """The final latents as this step sees them; every scheduler scales its input to a variance of one."""
+        alphas = self.scheduler.alphas_cumprod
+        alpha = alphas[int(timestep.round().clamp(0, len(alphas) - 1))].to(sample.device, torch.float32)
+        if self.scheduler.config.prediction_type == "v_prediction":
+            return alpha.sqrt() * sample - (1 - alpha).sqrt() * predicted
+        return (sample - (1 - alpha).sqrt() * predicted) / alpha.sqrt()
+
+    def _restore_kept(self, latents: Tensor, index: int) -> Tensor:
+        if self.keep is None:
+            return latents
+        kept = self.keep.latents
+        if index < len(self.timesteps) - 1:
+            kept = self.scheduler.add_noise(kept, self.keep.noise, self.timesteps[index + 1 : index + 2])
+        return (1 - self.keep.mask) * kept + self.keep.mask * latents

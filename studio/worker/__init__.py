@@ -1,0 +1,1 @@
+"""The generation process: the only one that imports torch."""

@@ -1,0 +1,279 @@
+"""The worker: takes messages from the web process, runs one job at a time, and hears `Cancel` between two steps."""
+
+import logging
+import os
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from studio.errors import AssetError, OutOfMemoryError, StudioError
+from studio.messages import (
+    Cancel,
+    Cancelled,
+    Failed,
+    Free,
+    Generate,
+    Hello,
+    Prefetch,
+    Preview,
+    Progress,
+    RawImage,
+    Ready,
+    Residency,
+    Resident,
+    Result,
+    Shutdown,
+)
+from studio.params import GenerationParams, asset_path
+
+log = logging.getLogger("studio.worker")
+BUG = "The picture could not be made: an error that the studio did not expect."
+
+
+def main(connection: Connection) -> None:
+    """Serve until the pipe closes or `Shutdown` comes: the worker never outlives the web process."""
+    hello = connection.recv()
+    assert isinstance(hello, Hello)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    inbox = Inbox(connection)
+    threading.Thread(target=inbox.receive, name="inbox", daemon=True).start()
+    worker = _Worker(connection, inbox, hello)
+    worker.say(worker.ready())
+    while (message := inbox.next()) is not None:
+        worker.handle(message)
+
+
+@dataclass
+class Inbox:
+    """Messages in order; cancelled job ids and stale prefetches are taken out as they arrive."""
+
+    connection: Connection
+    messages: deque[object] = field(default_factory=deque)
+    cancelled: set[str] = field(default_factory=set)
+    closed: bool = False
+    arrived: threading.Condition = field(default_factory=threading.Condition)
+
+    def receive(self) -> None:
+        """Read the pipe until it closes. Runs in a thread of its own."""
+        while not self.closed:
+            try:
+                message = self.connection.recv()
+            except (EOFError, OSError):
+                message = Shutdown()
+            with self.arrived:
+                match message:
+                    case Shutdown():
+                        self.closed = True
+                    case Cancel():
+                        self.cancelled.add(message.job_id)
+                    case Prefetch():
+                        self.messages = deque(m for m in self.messages if not isinstance(m, Prefetch))
+                        self.messages.append(message)
+                    case _:
+                        self.messages.append(message)
+                self.arrived.notify_all()
+
+    def next(self) -> object | None:
+        """Wait for the next message; None when there will be no more."""
+        with self.arrived:
+            self.arrived.wait_for(lambda: self.messages or self.closed)
+            return None if self.closed else self.messages.popleft()
+
+    def wants(self) -> bool:
+        """Whether something waits, so that a warm-up should end."""
+        return bool(self.messages) or self.closed
+
+
+class _Worker:
+    """The engine with its messages."""
+
+    def __init__(self, connection: Connection, inbox: Inbox, hello: Hello) -> None:
+        import torch
+
+        from studio.engine.attention import choose_kernel
+        from studio.engine.generate import Engine
+        from studio.engine.precision import choose_device, choose_precision
+        from studio.engine.store import Store
+        from studio.registry import load_registry
+
+        self.connection, self.inbox, self.assets = connection, inbox, Path(hello.assets)
+        self.sending = threading.Lock()
+        device = choose_device(hello.device)
+        if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(os.cpu_count() or 1)
+        self.precision = choose_precision(hello.precision, device)
+        kernel = choose_kernel(device, self.precision.dtype)
+        self.store = Store(device, self.precision.dtype, kernel)
+        registry = load_registry([Path(folder) for folder in hello.extensions])
+        self.engine = Engine(store=self.store, schedulers=registry.schedulers, load_image=self.load_image)
+
+    def ready(self) -> Ready:
+        """Who we are."""
+        import diffusers
+        import torch
+        import transformers
+
+        device = self.store.device
+        named = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+        versions = {"torch": torch.__version__, "diffusers": diffusers.__version__}
+        versions["transformers"] = transformers.__version__
+        return Ready(str(device), named, self.precision.name, self.store.kernel, versions)
+
+    def say(self, message: object) -> None:
+        """Send; a pipe that is closed ends the worker at its next turn."""
+        with self.sending:
+            try:
+                self.connection.send(message)
+            except (BrokenPipeError, OSError):
+                self.inbox.closed = True
+
+    def handle(self, message: object) -> None:
+        """Obey one message."""
+        match message:
+            case Generate():
+                self.answer(message.job_id, lambda: self.generate(message))
+            case Prefetch():
+                self.prefetch(message)
+            case Residency():
+                self.say(self.resident())
+            case Free():
+                self.store.free()
+                self.say(self.resident())
+            case _:
+                log.warning("unknown message %s", type(message).__name__)
+
+    def answer(self, job_id: str, run: Callable[[], object]) -> None:
+        """Run a job and say how it ended; whatever happens, the worker goes on."""
+        import torch
+
+        from studio.engine.generate import CancelledError
+
+        try:
+            self.say(run())
+        except CancelledError:
+            self.say(Cancelled(job_id))
+        except StudioError as error:
+            self.say(Failed(job_id, str(error), error.hint, traceback.format_exc()))
+        except (MemoryError, torch.OutOfMemoryError):
+            self.store.free()
+            error = OutOfMemoryError("There was not enough memory for this picture.")
+            self.say(Failed(job_id, str(error), error.hint, traceback.format_exc()))
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError, ArithmeticError) as bug:
+            reason = f"{BUG} ({type(bug).__name__}: {bug})"
+            self.say(Failed(job_id, reason[:500], "logs/studio.log has the details.", traceback.format_exc()))
+        finally:
+            self.inbox.cancelled.discard(job_id)
+
+    def generate(self, message: Generate) -> Result:
+        """Run the engine, telling each step."""
+        watch = _Reporter(self, message)
+        made = self.engine.generate(message.params, message.models, watch.watch())
+        images = tuple(
+            RawImage(picture.shape[1], picture.shape[0], picture.tobytes(), seed)
+            for picture, seed in zip(made.pictures, made.seeds, strict=True)
+        )
+        return Result(message.job_id, images, made.seconds, tuple(made.warnings))
+
+    def prefetch(self, message: Prefetch) -> None:
+        """Load, then run two small steps, so that the first picture isn't the slow one. A waiting job ends it."""
+        from studio.engine.generate import CancelledError, Watch
+
+        def stop_for_jobs(*_ignored: object) -> None:
+            if self.inbox.wants():
+                raise CancelledError
+
+        try:
+            for control in message.controls:
+                self.store.control(control)
+            card = message.checkpoint.card
+            side = min(512, int(card.get("native_size", 512)))
+            params = GenerationParams(
+                prompt="",
+                checkpoint=message.checkpoint.name,
+                checkpoint_id=message.checkpoint.id,
+                width=side,
+                height=side,
+                num_inference_steps=2,
+                guidance_scale=5.0,
+                scheduler="dpmpp_2m",
+                seed=0,
+            )
+            models = {message.checkpoint.id: message.checkpoint}
+            self.engine.generate(params, models, Watch(phase=stop_for_jobs, step=stop_for_jobs))
+        except CancelledError:
+            return
+        except StudioError as error:
+            log.warning("warming up: %s", error)
+
+    def resident(self) -> Resident:
+        """What is loaded, and memory in bytes."""
+        import torch
+
+        memory = {"process": process_bytes()}
+        if self.store.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self.store.device)
+            memory |= {"device_used": total - free, "device_total": total}
+        return Resident(tuple(self.store.resident()), memory)
+
+    def load_image(self, asset_id: str) -> Image.Image:
+        """The asset as a picture. Raises: AssetError, if it is not there."""
+        path = asset_path(self.assets, asset_id)
+        if not path.is_file():
+            raise AssetError(f"The picture {asset_id[:12]} is not here any more.", hint="Draw or upload it again.")
+        with Image.open(path) as image:
+            image.load()
+            return image
+
+
+class _Reporter:
+    """Tells progress, previews and the time that is left; hears whether the job was cancelled."""
+
+    def __init__(self, worker: _Worker, message: Generate) -> None:
+        self.worker, self.job_id = worker, message.job_id
+        self.every, self.started = message.preview_every, time.perf_counter()
+        self.steps = message.params.num_inference_steps * message.params.count
+
+    def watch(self) -> Any:
+        """What the engine calls."""
+        from studio.engine.generate import Watch
+
+        return Watch(phase=self.phase, step=self.step)
+
+    def phase(self, name: str) -> None:
+        """A new phase begins."""
+        self._heed()
+        if name == "denoising":
+            self.started = time.perf_counter()
+        self.worker.say(Progress(self.job_id, name, 0, self.steps))
+
+    def step(self, step: Any, done: int, total: int, checkpoint: Any) -> None:
+        """A step is done."""
+        self._heed()
+        left = (time.perf_counter() - self.started) / done * (total - done)
+        self.worker.say(Progress(self.job_id, "denoising", done, total, round(left, 2)))
+        if self.every and done % self.every == 0:
+            self.worker.say(Preview(self.job_id, done, checkpoint.preview.jpeg(step.guess[0])))
+
+    def _heed(self) -> None:
+        from studio.engine.generate import CancelledError
+
+        if self.job_id in self.worker.inbox.cancelled or self.worker.inbox.closed:
+            raise CancelledError
+
+
+def process_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not say."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return 0
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
