@@ -88,7 +88,7 @@ class JobQueue:
         with self.database.read() as tx:
             return [_job(row) for row in tx.execute(sql, (*values, min(max(limit, 1), 500)))]
 
-    def waiting(self) -> list[Job]:
+    def waiting(self) -> Sequence[Job]:
         """The queued jobs in the order in which they will run."""
         with self.database.read() as tx:
             rows = tx.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY position LIMIT 1000").fetchall()
@@ -171,7 +171,7 @@ class JobQueue:
             )
         return self.required(job_id)
 
-    def recover(self) -> list[Job]:
+    def recover(self) -> Sequence[Job]:
         """After a start: jobs that were running are queued again once, marked; those that had their chance fail."""
         interrupted = self.list(states=("running",), limit=500)
         for job in interrupted:
