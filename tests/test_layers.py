@@ -6,10 +6,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "studio"
 CORE = {"errors", "params", "messages", "registry", "hookspecs", "builtin", "prompts"}
-SHARED = CORE | {"settings", "database", "files", "presets", "strokes", "access", "lock"}
+SHARED = CORE | {"settings", "database", "files", "presets", "strokes", "access", "accounts", "lock"}
 SERVICES = {"services", "resolve", "jobs", "library", "gallery"}
 ENGINE = {"library", "control", "adapters", "engine"}
-WIRING = {"app", "bench", "__main__"}  # these may import everything
+APP = {"app", "server", "sharing"}  # the wiring, and the process around the page
+WIRING = APP | {"bench", "__main__"}  # these may import everything
 MAY_IMPORT = {
     **dict.fromkeys(CORE, CORE),
     **dict.fromkeys(SHARED - CORE, SHARED),
@@ -32,7 +33,7 @@ MAY_IMPORT = {
 }
 WITH_TORCH = {"control", "adapters", "engine", "training", "starter", "worker", "bench"}
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "xformers"}
-HOMES = {"gradio": {"ui", "app"}, "fastapi": {"api", "app"}, "uvicorn": {"app"}}
+HOMES = {"gradio": APP | {"ui"}, "fastapi": APP | {"api"}, "uvicorn": APP}
 
 
 def modules() -> list[tuple[str, Path]]:

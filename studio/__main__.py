@@ -1,0 +1,50 @@
+"""`python -m studio`: the command line, wired to the studio. Each part is imported when its command runs."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.cli.commands import Programs, run
+from studio.settings import Settings
+
+if TYPE_CHECKING:
+    from studio.services import Studio
+
+
+def serve(settings: Settings, options: Mapping[str, Any]) -> int:
+    """Serve the page."""
+    from studio.app import ServeOptions, serve
+
+    return serve(settings, ServeOptions(**options))
+
+
+def open_studio(settings: Settings) -> "AbstractContextManager[Studio]":
+    """A studio in this process."""
+    from studio.app import open_studio
+
+    return open_studio(settings)
+
+
+def bench(settings: Settings, suite: str, report: Path | None) -> int:
+    """Measure."""
+    from studio.bench import run_suite
+
+    return run_suite(settings, suite, report)
+
+
+def doctor(settings: Settings, as_json: bool) -> int:
+    """Look at the machine."""
+    from studio.doctor import doctor
+
+    return doctor(settings, as_json=as_json)
+
+
+def main() -> int:
+    """The exit status."""
+    return run(sys.argv[1:], Programs(serve=serve, open_studio=open_studio, bench=bench, doctor=doctor))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

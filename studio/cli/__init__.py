@@ -1,0 +1,1 @@
+"""The command line: `python launch.py COMMAND`. What a command needs is imported when it runs."""

@@ -1,0 +1,99 @@
+"""From a parsed command line to its command and exit status: 0 done, 2 wrong use, 1 a job or a start that failed."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from studio.cli.parser import parse
+from studio.errors import (
+    AssetError,
+    BaseModelMismatchError,
+    ForbiddenError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    StudioError,
+)
+from studio.settings import Settings, default_data_folder, load_settings
+
+WRONG_USE = (InvalidRequestError, AssetError, ModelNotFoundError, BaseModelMismatchError, ForbiddenError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Programs:
+    """What the wiring brings: each imports what it needs when it is called.
+
+    Fields:
+        serve: Settings and the flags of `serve` by name; the exit status.
+        open_studio: A studio in this process, as a context manager.
+        bench: The suite's name and the file for the figures, or None; the exit status.
+        doctor: Settings, and whether to print JSON; the exit status.
+    """
+
+    serve: Callable[[Settings, Mapping[str, Any]], int]
+    open_studio: Callable[[Settings], Any]
+    bench: Callable[[Settings, str, Path | None], int]
+    doctor: Callable[[Settings, bool], int]
+
+
+def run(arguments: Sequence[str], programs: Programs) -> int:
+    """Run a command line. Whatever a person can put right is one line on stderr, never a traceback."""
+    flags = parse(arguments)
+    try:
+        return dispatch(flags, programs)
+    except StudioError as error:
+        print(" ".join(error.sentence().split()), file=sys.stderr)
+        return 2 if isinstance(error, WRONG_USE) else 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 1
+
+
+def dispatch(flags: argparse.Namespace, programs: Programs) -> int:
+    """Call the command."""
+    if flags.command == "test":
+        raise InvalidRequestError("The tests run through the launcher.", field="", hint="Use: python launch.py test")
+    settings = settings_of(flags)
+    match flags.command:
+        case "serve":
+            names = ("port", "listen", "share", "auth_file", "no_browser")
+            options = {name: getattr(flags, name) for name in names} | {"auth": tuple(flags.auth)}
+            return programs.serve(replace(settings, offline=flags.offline), options)
+        case "generate":
+            from studio.cli.generate import generate
+
+            return generate(flags, settings, programs.open_studio)
+        case "models":
+            return list_models(settings, as_json=flags.json)
+        case "bench":
+            return programs.bench(settings, flags.suite, flags.json)
+        case _:
+            return programs.doctor(settings, flags.json)
+
+
+def settings_of(flags: argparse.Namespace) -> Settings:
+    """The settings that the common flags ask for."""
+    for folder in flags.models_from:
+        if not folder.is_dir():
+            raise InvalidRequestError(f"--models-from {folder} is no folder.", field="models_from")
+    data = flags.data or default_data_folder()
+    return load_settings(data, device=flags.device, models_from=tuple(folder.resolve() for folder in flags.models_from))
+
+
+def list_models(settings: Settings, *, as_json: bool) -> int:
+    """Print every model that was found, with the reason why one cannot be used."""
+    from studio.library.index import Library
+
+    entries = Library(settings).entries()
+    if as_json:
+        print(json.dumps([entry.to_dict() for entry in entries]))
+        return 0
+    for entry in entries:
+        use = "" if entry.usable else f"  cannot be used: {entry.reason}"
+        print(f"{entry.kind:12} {entry.base:14} {entry.bytes / 1e6:9.1f} MB  {entry.name}{use}")
+    if not entries:
+        print("No models were found. Put diffusers folders into data/models/checkpoints.", file=sys.stderr)
+    return 0

@@ -1,0 +1,120 @@
+"""The commands and their flags."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+PROGRAM = "python launch.py"
+COMMANDS = ("serve", "test", "generate", "models", "bench", "doctor")
+SUITES = ("main",)
+CONTROL = "KIND=FILE[,scale=X][,start=X][,end=X][,model=NAME]"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line on stderr, with exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where to read on."""
+        print(f"{message.rstrip('.')}. See: {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read a command line; without a command it is `serve`. Ends the process for --help and for wrong use."""
+    return build_parser().parse_args(with_command(arguments))
+
+
+def with_command(arguments: Sequence[str]) -> list[str]:
+    """The command first: `--data DIR generate ...` and `--port 80` are put in the order that the parser reads."""
+    words, leading = list(arguments), list[str]()
+    while words and words[0].partition("=")[0] in ("--data", "--models-from", "--device"):
+        taken = 1 if "=" in words[0] else 2
+        leading, words = leading + words[:taken], words[taken:]
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+        words = ["serve", *words]
+    return [words[0], *leading, *words[1:]]
+
+
+def build_parser() -> Parser:
+    """Every command that works, and what it takes."""
+    parser = Parser(prog=PROGRAM, description="Draw a scribble, type a prompt, get a picture that obeys.")
+    parser.add_argument("--version", action="version", version="maquette 0.1.0")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    common = _common()
+    _serve(commands.add_parser("serve", parents=[common], help="open the studio's page (the default)"))
+    _generate(commands.add_parser("generate", parents=[common], help="make pictures without the page"))
+    _models(commands.add_parser("models", help="list the models that were found"), common)
+    bench = commands.add_parser("bench", parents=[common], help="measure speed and memory, beside their bars")
+    bench.add_argument("--suite", choices=SUITES, default="main", help="which figures (default: main)")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
+    doctor = commands.add_parser("doctor", parents=[common], help="say what is installed, what runs, and what is wrong")
+    doctor.add_argument("--json", action="store_true", help="print one JSON value")
+    test = commands.add_parser("test", add_help=False, help="run the test suite; takes pytest's arguments")
+    test.add_argument("arguments", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _common() -> Parser:
+    common = Parser(add_help=False)
+    group = common.add_argument_group("everywhere")
+    group.add_argument("--data", type=Path, metavar="DIR", help="the data folder (default: data/, or STUDIO_DATA)")
+    group.add_argument(
+        "--models-from",
+        type=Path,
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder of models to read in place; may be given several times",
+    )
+    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps")
+    return common
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=_port, metavar="N", help="where to serve (default: 7860, or the next free one)")
+    parser.add_argument("--listen", action="store_true", help="let other machines of the network in, with accounts")
+    parser.add_argument("--share", action="store_true", help="make a public link, with accounts")
+    accounts = parser.add_mutually_exclusive_group()
+    accounts.add_argument("--auth-file", type=Path, metavar="FILE", help="accounts, a line each: user:password")
+    accounts.add_argument(
+        "--auth", action="append", default=[], metavar="USER:PASSWORD", help="an account; may be given several times"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="do not open the page")
+    parser.add_argument("--offline", action="store_true", help="never use the network, not even when asked to")
+
+
+def _generate(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--prompt", metavar="TEXT", help="what the picture shows")
+    add("--negative", dest="negative_prompt", metavar="TEXT", help="what it should not show")
+    add("--checkpoint", metavar="NAME", help="the model (default: the first usable one)")
+    add("--width", type=int, metavar="N", help="pixels (default: the checkpoint's native size)")
+    add("--height", type=int, metavar="N", help="pixels (default: the checkpoint's native size)")
+    add("--steps", dest="num_inference_steps", type=int, metavar="N", help="denoising steps")
+    add("--guidance", dest="guidance_scale", type=float, metavar="X", help="how strongly the prompt counts")
+    add("--scheduler", metavar="NAME", help="ddim, euler, euler_a, heun, dpmpp_2m, ...")
+    add("--sigmas", metavar="NAME", help="default, karras, exponential or beta")
+    add("--seed", type=int, metavar="N", help="the same seed gives the same picture")
+    add("--count", type=int, metavar="N", help="how many pictures, each with the next seed")
+    add("--control", action="append", default=[], metavar=CONTROL, help="a finished map, light on black")
+    add("--adapter", action="append", default=[], metavar="NAME[:WEIGHT]", help=argparse.SUPPRESS)
+    add("--init", type=Path, metavar="FILE", help="a picture to begin with")
+    add("--strength", type=float, metavar="X", help="how much of it changes, 0 to 1")
+    add("--mask", type=Path, metavar="FILE", help="white where it may change")
+    add("--params", type=Path, metavar="FILE.toml", help="settings from a file; flags win over it")
+    add("--out", type=Path, required=True, metavar="FILE.png", help="where the picture goes; more are FILE-2.png, ...")
+    add("--json", action="store_true", help="print one JSON value last")
+
+
+def _models(parser: argparse.ArgumentParser, common: Parser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", parents=[common], help="every model, and why one cannot be used")
+    listing.add_argument("--json", action="store_true", help="print one JSON value")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a number from 0 to 65535")
+    return int(text)

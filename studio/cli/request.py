@@ -1,0 +1,108 @@
+"""From flags and settings files to a request; the pictures they name are given to `keep`, which returns asset ids."""
+
+import argparse
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+from studio.errors import InvalidRequestError
+from studio.params import GenerationRequest
+
+CONTROL_KEYS = {
+    "scale": "conditioning_scale",
+    "start": "control_guidance_start",
+    "end": "control_guidance_end",
+    "model": "model",
+    "annotate": "annotator",
+}
+PICTURES = ("init_image", "mask_image")
+Keep = Callable[[bytes], str]
+
+
+def build_request(flags: argparse.Namespace, keep: Keep) -> GenerationRequest:
+    """The request of `generate`; flags win over --params. Raises: InvalidRequestError naming the field; AssetError."""
+    values = read_params(flags.params, keep) if flags.params else {}
+    if flags.prompt is None and "prompt" not in values:
+        raise InvalidRequestError("There is no prompt.", field="prompt", hint="Give --prompt TEXT.")
+    names = [field.name for field in fields(GenerationRequest)]
+    values |= {name: given for name in names if (given := getattr(flags, name, None)) is not None}
+    if flags.control:
+        values["controls"] = [parse_control(text, keep) for text in flags.control]
+    if flags.adapter:
+        values["adapters"] = [parse_adapter(text) for text in flags.adapter]
+    for name, path in (("init_image", flags.init), ("mask_image", flags.mask)):
+        if path is not None:
+            values[name] = keep(read_picture(path, name))
+    return GenerationRequest.from_dict(values)
+
+
+def read_params(path: Path, keep: Keep) -> dict[str, Any]:
+    """The fields of a TOML file. Pictures in it are asset ids, or files relative to it."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidRequestError(f"{path} cannot be read: {reason}.", field="params") from error
+    for name in PICTURES:
+        if name in values:
+            values[name] = _kept(values[name], path.parent, name, keep)
+    if isinstance(controls := values.get("controls"), list):
+        values["controls"] = [_with_map(unit, path.parent, keep) for unit in cast(list[Any], controls)]
+    return values
+
+
+def parse_control(text: str, keep: Keep) -> dict[str, Any]:
+    """A --control flag as a control unit's fields. The file's name may hold commas: only known keys end it."""
+    kind, equals, rest = text.partition("=")
+    parts = rest.split(",")
+    unit: dict[str, Any] = {"kind": kind}
+    while len(parts) > 1 and (option := parts[-1].partition("="))[0] in CONTROL_KEYS:
+        key, _, value = option
+        unit[CONTROL_KEYS[key]] = value if key in ("model", "annotate") else _number(value, f"--control {key}")
+        parts.pop()
+    if not (kind and equals and parts[0]):
+        raise InvalidRequestError(
+            f"--control {text} names no kind and file.", field="controls", hint="Write it as scribble=FILE.png."
+        )
+    if "annotator" in unit:
+        raise InvalidRequestError(
+            "This version of the studio cannot turn photos into control maps yet.",
+            field="controls",
+            hint="Give the finished map, light on black, without annotate=.",
+        )
+    return unit | {"map": keep(read_picture(Path(",".join(parts)), "controls"))}
+
+
+def parse_adapter(text: str) -> dict[str, Any]:
+    """An --adapter flag, NAME or NAME:WEIGHT."""
+    name, colon, weight = text.rpartition(":")
+    return {"name": name, "weight": _number(weight, "--adapter")} if colon else {"name": text}
+
+
+def read_picture(path: Path, field: str) -> bytes:
+    """The bytes of a picture's file. Raises: InvalidRequestError, if it cannot be read."""
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        raise InvalidRequestError(f"{path} cannot be read: {error.strerror}.", field=field) from error
+
+
+def _with_map(unit: Any, folder: Path, keep: Keep) -> Any:
+    values = cast(dict[str, Any], unit) if isinstance(unit, dict) else {}
+    return {**values, "map": _kept(values["map"], folder, "controls", keep)} if "map" in values else cast(object, unit)
+
+
+def _kept(value: Any, folder: Path, field: str, keep: Keep) -> Any:
+    if not isinstance(value, str) or re.fullmatch(r"[0-9a-f]{64}", value):
+        return value
+    return keep(read_picture(folder / value, field))
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidRequestError(f"{what} is {text!r}, which is not a number.", field=what) from None

@@ -1,0 +1,131 @@
+import pytest
+
+from studio.cli.parser import parse
+from studio.cli.request import build_request, parse_control
+from studio.errors import InvalidRequestError
+from studio.params import AdapterRef, ControlUnit
+
+KEPT = "a" * 64
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A folder with map.png, init.png and mask.png, to stand in."""
+    for name in ("map", "init", "mask"):
+        (tmp_path / f"{name}.png").write_bytes(name.encode())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def keep(data):
+    """A stand-in for the asset store: the id tells what was kept."""
+    return data.hex().rjust(64, "0")
+
+
+def request(*words):
+    return build_request(parse(["generate", "--out", "x.png", *words]), keep)
+
+
+def test_flags_become_the_fields_of_the_same_meaning(pictures):
+    made = request(
+        *("--prompt", "a red house", "--negative", "blur", "--checkpoint", "desk", "--width", "128", "--height", "64"),
+        *(
+            "--steps",
+            "5",
+            "--guidance",
+            "3.5",
+            "--scheduler",
+            "ddim",
+            "--sigmas",
+            "karras",
+            "--seed",
+            "7",
+            "--count",
+            "2",
+        ),
+        *("--init", "init.png", "--strength", "0.5", "--mask", "mask.png", "--adapter", "ink:0.5"),
+    )
+    assert (made.prompt, made.negative_prompt, made.checkpoint) == ("a red house", "blur", "desk")
+    assert (made.width, made.height, made.num_inference_steps, made.guidance_scale) == (128, 64, 5, 3.5)
+    assert (made.scheduler, made.sigmas, made.seed, made.count) == ("ddim", "karras", 7, 2)
+    assert (made.init_image, made.mask_image, made.strength) == (keep(b"init"), keep(b"mask"), 0.5)
+    assert made.adapters == (AdapterRef(name="ink", weight=0.5),)
+
+
+def test_what_is_not_said_stays_open():
+    made = request("--prompt", "x")
+    assert made.to_dict() == {"prompt": "x", "count": 1}
+
+
+def test_a_control_carries_its_options(pictures):
+    made = request("--prompt", "", "--control", "scribble=map.png,scale=0.5,start=0.1,end=0.9,model=mine")
+    assert made.controls == (
+        ControlUnit(
+            kind="scribble",
+            map=keep(b"map"),
+            conditioning_scale=0.5,
+            control_guidance_start=0.1,
+            control_guidance_end=0.9,
+            model="mine",
+        ),
+    )
+
+
+def test_a_file_name_may_hold_commas_and_equals_signs(pictures):
+    (pictures / "a,b=c,d.png").write_bytes(b"odd")
+    unit = parse_control("scribble=a,b=c,d.png,scale=1", keep)
+    assert unit == {"kind": "scribble", "map": keep(b"odd"), "conditioning_scale": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("scribble", "names no kind and file"),
+        ("=map.png", "names no kind and file"),
+        ("scribble=,scale=1", "names no kind and file"),
+        ("scribble=gone.png", r"gone\.png cannot be read"),
+        ("scribble=map.png,scale=much", "'much', which is not a number"),
+        ("scribble=map.png,annotate=canny", "cannot turn photos"),
+    ],
+)
+def test_a_wrong_control_is_refused(text, sentence, pictures):
+    with pytest.raises(InvalidRequestError, match=sentence):
+        parse_control(text, keep)
+
+
+def test_a_settings_file_is_read_and_flags_win(pictures):
+    (pictures / "sub").mkdir()
+    (pictures / "sub" / "house.toml").write_text(
+        'prompt = "a house"\nseed = 3\ninit_image = "../init.png"\nmask_image = "' + KEPT + '"\n'
+        '[[controls]]\nkind = "scribble"\nmap = "../map.png"\nconditioning_scale = 0.5\n'
+    )
+    made = request("--params", "sub/house.toml", "--seed", "4")
+    assert (made.prompt, made.seed) == ("a house", 4)
+    assert (made.init_image, made.mask_image) == (keep(b"init"), KEPT)
+    assert made.controls == (ControlUnit(kind="scribble", map=keep(b"map"), conditioning_scale=0.5),)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("prompt = ", "cannot be read"),
+        ('prompt = "x"\ncolour = 1', "Unknown field 'colour'"),
+        ('prompt = "x"\nguidance_scale = nan', "finite"),
+        ('prompt = "x"\ncontrols = 3', "controls must be a list"),
+        ("seed = 1", "There is no prompt"),
+    ],
+)
+def test_a_wrong_settings_file_is_refused(text, sentence, pictures):
+    (pictures / "wrong.toml").write_text(text)
+    with pytest.raises(InvalidRequestError, match=sentence):
+        request("--params", "wrong.toml")
+
+
+def test_a_settings_file_that_is_not_there_is_named(pictures):
+    with pytest.raises(InvalidRequestError, match=r"gone\.toml cannot be read: No such file"):
+        request("--params", "gone.toml")
+
+
+def test_a_prompt_is_needed():
+    with pytest.raises(InvalidRequestError, match="no prompt"):
+        request()

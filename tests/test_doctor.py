@@ -1,0 +1,79 @@
+import json
+
+import pytest
+
+from studio import doctor as module
+from studio.doctor import Problem, doctor, examine, report, torch_problems
+from studio.settings import load_settings
+
+CPU = {"torchvision_mended": False, "device": "cpu", "cuda_build": "", "kernel": "sdpa", "precision": "fp32"}
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return load_settings(tmp_path / "data")
+
+
+@pytest.fixture
+def probed(monkeypatch):
+    """The probe's answer without its seconds of importing torch; one test below runs the real one."""
+    monkeypatch.setattr(module, "probe_torch", lambda device, problems: CPU)
+
+
+def test_json_names_the_interpreter_and_what_runs(settings, capsys):
+    import sys
+
+    status = doctor(settings, as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    assert said["python"] == sys.executable
+    assert said["torch"]["kernel"]
+    assert said["torch"]["precision"] in ("fp32", "fp16", "bf16")
+    assert said["packages"]["torch"]
+    assert status == (0 if said["ok"] else 1)
+
+
+def test_a_device_that_is_not_there_is_a_problem(settings):
+    problems = []
+    module.probe_torch("cuda:99", problems)
+    assert any("cuda:99" in problem.what for problem in problems)
+
+
+def test_a_folder_that_cannot_be_written_is_a_problem(settings, probed, capsys):
+    settings.paths.root.touch()
+    assert doctor(settings, as_json=False) == 1
+    assert "wrong: The data folder" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_noted(settings, probed, monkeypatch):
+    monkeypatch.setattr(module, "LOW_DISK_GB", 1e9)
+    _, problems = examine(settings)
+    assert any("GB left" in problem.what for problem in problems)
+
+
+def test_an_absent_package_is_a_problem(monkeypatch):
+    monkeypatch.setattr(module, "PACKAGES", ("no-such-package", "xformers"))
+    problems = []
+    assert module.packages(problems)["no-such-package"] is None
+    assert [problem.what for problem in problems] == ["no-such-package is not installed."]
+
+
+def test_a_mended_torchvision_is_noted():
+    (problem,) = torch_problems(CPU | {"torchvision_mended": True}, nvidia=False)
+    assert "torchvision" in problem.what
+    assert not problem.stops
+
+
+@pytest.mark.parametrize(("build", "way_out"), [("", "CUDA build"), ("13.0", "driver")])
+def test_an_idle_gpu_is_noted(build, way_out):
+    (problem,) = torch_problems(CPU | {"cuda_build": build}, nvidia=True)
+    assert way_out in problem.way_out
+    assert torch_problems(CPU | {"device": "cuda"}, nvidia=True) == []
+
+
+def test_the_report_is_plain_text_with_the_way_out():
+    facts = {"python": "/usr/bin/python3", "packages": {"torch": "2.13.0", "xformers": None}, "torch": {}}
+    text = report(facts, [Problem("The disk is full.", "Free some space.")])
+    assert "python: /usr/bin/python3" in text
+    assert "  xformers: -" in text
+    assert text.endswith("wrong: The disk is full.\n  do: Free some space.")
+    assert report(facts, []).endswith("Nothing is wrong.")
