@@ -143,7 +143,7 @@ def _refusal(error: urllib.error.HTTPError) -> StudioError:
     except ValueError:
         said = {}
     body = cast(Plain, said) if isinstance(said, dict) else {}
-    message = str(body.get("message") or body.get("detail") or f"The studio answered {error.code} {error.reason}.")
+    message = str(body.get("detail") or f"The studio answered {error.code} {error.reason}.")
     if error.code >= 500:
         return WorkerError(message, hint=str(body.get("hint", "")))
     return InvalidRequestError(message, field=str(body.get("field", "")), hint=str(body.get("hint", "")))

@@ -14,7 +14,7 @@ from studio.cli.backends import Backend, LocalBackend, Plain, RemoteBackend
 from studio.cli.request import build_request
 from studio.errors import InvalidRequestError, StudioError, WorkerError
 from studio.files import write_whole
-from studio.lock import StudioLock, running_studio
+from studio.lock import running_studio
 from studio.services import Studio
 from studio.settings import Settings
 
@@ -51,7 +51,7 @@ def check_out(path: Path) -> None:
 
 @contextmanager
 def backend(settings: Settings, open_studio: OpenStudio) -> Generator[Backend]:
-    """The studio that serves the data folder; one of our own while no other process holds the folder."""
+    """The studio that serves the data folder; one of our own, if no other process holds the folder."""
     lock, told = settings.paths.lock, False
     while (running := running_studio(lock)) is not None and not running.port:
         if not told:
@@ -61,7 +61,7 @@ def backend(settings: Settings, open_studio: OpenStudio) -> Generator[Backend]:
     if running is not None:
         yield RemoteBackend(running)
         return
-    with StudioLock(lock), open_studio(settings) as studio:
+    with open_studio(settings) as studio:
         yield LocalBackend(studio)
 
 

@@ -9,7 +9,7 @@ from studio.errors import InvalidRequestError, WorkerError
 from studio.lock import Running
 from studio.params import GenerationRequest
 
-REFUSAL = {"message": "guidance_scale is 99.", "hint": "Choose less.", "field": "guidance_scale"}
+REFUSAL = {"detail": "guidance_scale is 99.", "hint": "Choose less.", "field": "guidance_scale"}
 
 ANSWERS = {
     "/api/v1/assets": (200, {"id": "f" * 64}),
