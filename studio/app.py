@@ -1,29 +1,41 @@
 """The only wiring: settings -> stores -> jobs -> Studio -> page and routes. Torch is imported in the worker alone."""
 
 import logging
+import os
+import shutil
 import sys
+import webbrowser
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from studio.accounts import Accounts, read_account, read_accounts
 from studio.database import open_studio_database
-from studio.errors import StudioError
+from studio.errors import StartError, StudioError
 from studio.gallery.assets import AssetStore
 from studio.gallery.drafts import Drafts
 from studio.gallery.index import Gallery
 from studio.jobs.events import Events
 from studio.jobs.queue import JobQueue
-from studio.jobs.worker import Dispatcher
+from studio.jobs.worker import Dispatcher, Wiring
 from studio.library.index import Library
+from studio.lock import StudioLock
 from studio.messages import Hello
 from studio.presets import load_presets
 from studio.registry import load_registry
 from studio.resolve import Resolver
-from studio.services import Studio, result_saver
+from studio.services import Studio, job_view, result_saver
 from studio.settings import BUILTIN, Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from studio.api.guard import Policy
 
 log = logging.getLogger("studio")
 
@@ -41,7 +53,7 @@ class ServeOptions:
 
 
 def run_worker(connection: Connection) -> None:
-    """The target of the worker process: import torch there, and nowhere else."""
+    """The target of the worker process: torch is imported there, and nowhere else."""
     from studio.worker.process import main
 
     main(connection)
@@ -49,13 +61,15 @@ def run_worker(connection: Connection) -> None:
 
 @contextmanager
 def open_studio(settings: Settings) -> Generator[Studio]:
-    """A studio whose worker runs until the block ends."""
-    studio = build_studio(settings)
-    studio.dispatcher.start()
-    try:
-        yield studio
-    finally:
-        studio.dispatcher.stop()
+    """A studio whose worker runs until the block ends; the data folder is held meanwhile."""
+    settings.paths.create()
+    with StudioLock(settings.paths.lock):
+        studio = build_studio(settings)
+        studio.dispatcher.start()
+        try:
+            yield studio
+        finally:
+            studio.dispatcher.stop()
 
 
 def build_studio(settings: Settings) -> Studio:
@@ -68,22 +82,22 @@ def build_studio(settings: Settings) -> Studio:
     library, assets, events = Library(settings), AssetStore(paths.assets), Events()
     gallery = Gallery(paths, database)
     if warnings:
-        count = gallery.rebuild()
-        warnings.append(f"{count} pictures were listed again from their files.")
+        warnings.append(f"{gallery.rebuild()} pictures were listed again from their files.")
+    gallery.purge()
     presets, preset_warnings = load_presets([BUILTIN / "presets", paths.presets])
     jobs = JobQueue(database)
-    dispatcher = Dispatcher(
-        jobs,
-        events,
+    wiring = Wiring(
         start_worker=run_worker,
         hello=Hello(
             assets=str(paths.assets),
             extensions=tuple(map(str, extension_dirs(settings))),
             device=settings.device,
-            precision=settings.precision,
+            precision=settings.preferences.precision,
         ),
         locate=library.locate,
-        on_result=result_saver(gallery, events.warn),
+        save=result_saver(gallery),
+        view=lambda job: job_view(job, gallery),
+        preview_every=settings.preferences.preview_every,
     )
     return Studio(
         settings=settings,
@@ -94,9 +108,10 @@ def build_studio(settings: Settings) -> Studio:
         drafts=Drafts(database),
         jobs=jobs,
         events=events,
-        dispatcher=dispatcher,
-        resolver=Resolver(library, registry, assets.exists),
+        dispatcher=Dispatcher(jobs, events, wiring),
+        resolver=Resolver(library, registry, assets.exists, settings.preferences.checkpoint),
         presets_found=presets,
+        accounts=Accounts(database),
         warnings=[*warnings, *preset_warnings],
     )
 
@@ -108,8 +123,9 @@ def extension_dirs(settings: Settings) -> list[Path]:
 
 def write_log_files(folder: Path) -> None:
     """Everything that is logged goes to logs/studio.log, five files of at most 2 MB."""
-    if any(isinstance(handler, RotatingFileHandler) for handler in log.handlers):
-        return
+    for handler in [h for h in log.handlers if isinstance(h, RotatingFileHandler)]:
+        log.removeHandler(handler)
+        handler.close()
     handler = RotatingFileHandler(
         folder / "studio.log", maxBytes=2_000_000, backupCount=4, encoding="utf-8", delay=True
     )
@@ -119,14 +135,110 @@ def write_log_files(folder: Path) -> None:
 
 
 def serve(settings: Settings, options: ServeOptions) -> int:
-    """Serve the page until Ctrl+C. Returns the exit status; a StudioError is one line on stderr."""
-    try:
-        _serve(settings, options)
-    except StudioError as error:
-        print(error.sentence(), file=sys.stderr)  # noqa: T201
-        return 1
+    """Serve the page until Ctrl+C. Raises: StartError and StorageError, before anything is served."""
+    from studio.server import choose_port
+
+    settings.paths.create()
+    with StudioLock(settings.paths.lock) as lock:
+        host = "0.0.0.0" if options.listen else "127.0.0.1"
+        port = choose_port(host, options.port)
+        studio = build_studio(settings)
+        studio.dispatcher.start()  # the worker imports torch while the page is built
+        try:
+            _serve(studio, options, host, port, lock)
+        finally:
+            studio.events.close()
+            studio.dispatcher.stop()
     return 0
 
 
-def _serve(settings: Settings, options: ServeOptions) -> None:
-    raise NotImplementedError
+def _serve(studio: Studio, options: ServeOptions, host: str, port: int, lock: StudioLock) -> None:
+    from studio.api.guard import Policy, listening_hosts
+    from studio.server import Server
+
+    prepare_gradio(studio.settings)
+    shared = options.listen or options.share or bool(options.auth or options.auth_file)
+    accounts = studio.accounts if shared else None
+    policy = Policy(accounts=accounts)
+    if options.listen:
+        policy.hosts, policy.any_address = listening_hosts(), True
+    said = set_up_accounts(studio.accounts, options) if shared else []
+    with suppress(StudioError):  # a courtesy: without a checkpoint the page says so itself
+        studio.prefetch(controls=("scribble",))
+    server = Server(build_web(studio, policy), host, port)
+    address = f"http://127.0.0.1:{port}"
+
+    def ready() -> None:
+        lock.announce(port, studio.accounts.owner_key if shared else "")
+        say(f"Studio ready at {address}")
+        owner = f"{address}/?key={studio.accounts.owner_key}"
+        for line in [*said, *([f"Open it as its owner: {owner}"] if shared else [])]:
+            say(line)
+        if not options.no_browser and not os.environ.get("CI"):
+            webbrowser.open(owner if shared else address)
+        if options.share:
+            share(port, policy)
+
+    server.serve(ready, studio.events.close)
+
+
+def build_web(studio: Studio, policy: "Policy") -> "FastAPI":
+    """The whole web application: our routes, gradio's page at /, and the guard before both."""
+    import gradio as gr
+
+    from studio.api.guard import Guard
+    from studio.api.routes import build_api
+    from studio.ui import page
+
+    api = build_api(studio)
+    web = gr.mount_gradio_app(api, page.build(studio), path="/", **page.mount_options())
+    web.add_middleware(Guard, policy=policy)
+    return web
+
+
+def prepare_gradio(settings: Settings) -> None:
+    """What gradio must know before it is imported: no word to anybody, a cache folder of its own, emptied."""
+    cache = settings.paths.page_cache
+    shutil.rmtree(cache, ignore_errors=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    os.environ.update(
+        GRADIO_ANALYTICS_ENABLED="False",
+        GRADIO_TEMP_DIR=str(cache),
+        GRADIO_RUN_HISTORY="False",
+        HF_HUB_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+    )
+    from studio.ui import fast_import
+
+    fast_import.install()
+
+
+def set_up_accounts(accounts: Accounts, options: ServeOptions) -> list[str]:
+    """Store the accounts that were given; without any, make one. What to tell the person, once."""
+    given = [read_account(text) for text in options.auth]
+    if options.auth_file is not None:
+        given += read_accounts(options.auth_file)
+    for account in given:
+        accounts.put(account)
+    made = accounts.ensure_one()
+    if made is not None:
+        return [f"Account made for guests: name {made.name}, password {made.password} (shown this once)."]
+    return [f"Guests come in with their accounts: {', '.join(accounts.names())}."]
+
+
+def share(port: int, policy: "Policy") -> None:
+    """Open the share link and say it; without one the studio goes on."""
+    from studio.sharing import open_tunnel
+
+    try:
+        url = open_tunnel(port, os.environ.get("STUDIO_SHARE_SERVER"))
+    except StartError as error:
+        say(error.sentence())
+        return
+    policy.hosts.add((urlsplit(url).hostname or "").lower())
+    say(f"Shared at {url}")
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal."""
+    print(line, file=sys.stdout, flush=True)  # noqa: T201

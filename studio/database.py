@@ -49,9 +49,6 @@ STUDIO_MIGRATIONS = (
     CREATE TABLE sessions (
         token_hash BLOB PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL, expires REAL NOT NULL
     );
-    CREATE TABLE uploads (
-        owner TEXT NOT NULL, asset TEXT NOT NULL, created REAL NOT NULL, PRIMARY KEY (owner, asset)
-    );
     """,
 )
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from studio.access import User, require
-from studio.errors import ForbiddenError, JobError
+from studio.accounts import Accounts
+from studio.errors import ForbiddenError, MissingError
 from studio.gallery.assets import AssetStore
 from studio.gallery.drafts import Drafts
 from studio.gallery.index import Gallery, GalleryItem
@@ -63,6 +64,7 @@ class Studio:
     dispatcher: Dispatcher
     resolver: Resolver
     presets_found: list[Preset]
+    accounts: Accounts
     warnings: list[str] = field(default_factory=list)
 
     # ---- generating
@@ -81,10 +83,10 @@ class Studio:
         return Submitted(job=job, params=params, warnings=warnings)
 
     def job(self, job_id: str, user: User) -> Job:
-        """One job. Raises: JobError, if it is not there or not the user's."""
+        """One job. Raises: MissingError, if it is not there or not the user's."""
         job = self.jobs.get(job_id)
         if job is None or not self._may_see(job.owner, user):
-            raise JobError(f"There is no job {job_id[:40]}.")
+            raise MissingError(f"There is no job {job_id[:40]}.")
         return job
 
     def list_jobs(self, user: User, *, states: tuple[str, ...] = (), limit: int = 100) -> list[Job]:
@@ -143,10 +145,10 @@ class Studio:
         return self.gallery.page(self._scope(user), query=query, starred=starred, before=before, limit=limit)
 
     def gallery_item(self, item_id: int, user: User) -> GalleryItem:
-        """One picture. Raises: JobError, if it is not there or not the user's."""
+        """One picture. Raises: MissingError, if it is not there or not the user's."""
         item = self.gallery.get(item_id)
         if item is None or not self._may_see(item.owner, user):
-            raise JobError(f"There is no picture {item_id}.", hint="Reload the gallery.")
+            raise MissingError(f"There is no picture {item_id}.", hint="Reload the gallery.")
         return item
 
     def star(self, item_id: int, starred: bool, user: User) -> GalleryItem:
@@ -210,8 +212,7 @@ class Studio:
 
     def job_view(self, job: Job) -> dict[str, Any]:
         """A job as front ends show it: plain values, with the links of its pictures."""
-        items = [item for item_id in job.results if (item := self.gallery.get(item_id)) is not None]
-        return job.to_dict() | {"results": [item_view(item) for item in items]}
+        return job_view(job, self.gallery)
 
     def _scope(self, user: User) -> str | None:
         return None if user.may("see_all") else user.name
@@ -242,14 +243,18 @@ def item_view(item: GalleryItem) -> dict[str, Any]:
     }
 
 
-def result_saver(gallery: Gallery, report: Callable[[str], None]) -> Callable[[Job, Result], tuple[int, ...]]:
+def job_view(job: Job, gallery: Gallery) -> dict[str, Any]:
+    """A job as plain values, with the links of those of its pictures that are still there."""
+    items = [item for item_id in job.results if (item := gallery.get(item_id)) is not None]
+    return job.to_dict() | {"results": [item_view(item) for item in items]}
+
+
+def result_saver(gallery: Gallery) -> Callable[[Job, Result], tuple[int, ...]]:
     """What the dispatcher calls with finished pictures: file first, then row; the gallery ids."""
 
     def save(job: Job, result: Result) -> tuple[int, ...]:
         params = GenerationParams.from_dict(job.params)
         items = gallery.add(job.id, job.owner, params, result.images, seconds=result.seconds, warnings=result.warnings)
-        for warning in result.warnings:
-            report(warning)
         return tuple(item.id for item in items)
 
     return save

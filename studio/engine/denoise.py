@@ -67,7 +67,8 @@ class Denoising:
                 sample = self.scheduler.scale_model_input(
                     torch.cat([latents, latents]) if guided else latents, timestep
                 )
-                predicted = self._predict(StepInput(sample, timestep, embeds, index, len(self.timesteps)))
+                step = StepInput(sample.to(self.unet.dtype), timestep, embeds, index, len(self.timesteps))
+                predicted = self._predict(step).float()  # schedulers count in fp32
                 if guided:
                     without, told = predicted.chunk(2)
                     predicted = without + self.guidance_scale * (told - without)

@@ -162,7 +162,7 @@ class _Run:
         guided = params.guidance_scale > 1
         told, untold = (e.to(device, dtype).expand(len(seeds), -1, -1) for e in self.embeds)
         return Denoising(
-            unet=_AsFloat(self.checkpoint.unet),  # type: ignore[arg-type]
+            unet=self.checkpoint.unet,
             scheduler=scheduler,
             timesteps=timesteps,
             prompt_embeds=told,
@@ -184,16 +184,6 @@ class _Run:
         if mask is None or self.params.strength < 1:
             start = scheduler.add_noise(given, noise, timesteps[:1].repeat(len(noise)))  # type: ignore[attr-defined]
         return start, None if mask is None else Keep(latents=given, mask=mask, noise=noise)
-
-
-class _AsFloat:
-    """The UNet, called with inputs of its own precision and answering in fp32, in which schedulers count."""
-
-    def __init__(self, unet: torch.nn.Module) -> None:
-        self.unet = unet
-
-    def __call__(self, sample: Tensor, timestep: Tensor, **rest: object) -> tuple[Tensor]:
-        return (self.unet(sample.to(self.unet.dtype), timestep, **rest)[0].float(),)  # type: ignore[arg-type]
 
 
 def draw_noise(

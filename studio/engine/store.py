@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers.utils.logging import disable_progress_bar as quiet_diffusers
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils.logging import disable_progress_bar as quiet_transformers
 
 from studio.engine import torchvision_ops  # noqa: F401  (before diffusers)
 from studio.engine.attention import AttentionProcessor
@@ -52,6 +54,10 @@ class Store:
     controls: dict[str, ControlNetModel] = field(default_factory=dict)
     control_names: dict[str, ModelLocation] = field(default_factory=dict)
     load_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        quiet_diffusers()
+        quiet_transformers()
 
     def checkpoint(self, location: ModelLocation) -> Checkpoint:
         """The checkpoint, loaded if it is not. Raises: ModelNotFoundError, if its files cannot be read."""

@@ -52,11 +52,20 @@ class Events:
                 if owner is None or event["owner"] in (None, owner)
             ]
 
-    async def listen(self, owner: str | None, beat: float = 15.0) -> AsyncIterator[Event | None]:
-        """Events from now on; None after each `beat` seconds without any. Ends when `close` is called."""
+    def join(self, owner: str | None) -> Listener:
+        """A listener that hears every event from now on; `follow` it, which also ends it."""
         listener = Listener(owner, asyncio.get_running_loop(), asyncio.Event())
         with self._lock:
             self._listeners.append(listener)
+        return listener
+
+    async def listen(self, owner: str | None, beat: float = 15.0) -> AsyncIterator[Event | None]:
+        """Join and follow in one: events from the first step of the iteration on."""
+        async for event in self.follow(self.join(owner), beat):
+            yield event
+
+    async def follow(self, listener: Listener, beat: float = 15.0) -> AsyncIterator[Event | None]:
+        """The listener's events; None after each `beat` seconds without any. Ends when `close` is called."""
         try:
             while not self.closed:
                 while listener.pending:

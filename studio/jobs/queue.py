@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from studio.database import Database
-from studio.errors import JobError
+from studio.errors import JobError, MissingError
 
 STATES = ("queued", "running", "done", "failed", "cancelled")
 AGAIN = "Started again after the studio stopped."
@@ -69,10 +69,10 @@ class JobQueue:
         return None if row is None else _job(row)
 
     def required(self, job_id: str) -> Job:
-        """The job. Raises: JobError, if there is none."""
+        """The job. Raises: MissingError, if there is none."""
         job = self.get(job_id)
         if job is None:
-            raise JobError(f"There is no job {job_id[:40]}.")
+            raise MissingError(f"There is no job {job_id[:40]}.")
         return job
 
     def list(self, owner: str | None = None, states: Sequence[str] | None = None, limit: int = 100) -> list[Job]:

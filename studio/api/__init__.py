@@ -1,0 +1,1 @@
+"""HTTP: our routes, the stream of events, and the guard in front of every route."""

@@ -1,0 +1,149 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.attention_processor import AttnProcessor2_0
+from PIL import Image
+
+from studio.engine import torchvision_ops
+from studio.engine.attention import KERNELS, AttentionProcessor, choose_kernel, sliced
+from studio.engine.precision import choose_device, choose_precision
+from studio.engine.preview import fit_preview
+from studio.engine.schedulers import build_scheduler
+from studio.engine.units import is_active
+from studio.errors import InvalidRequestError, StartError
+from studio.gallery.infotext import SAMPLERS
+from studio.registry import load_registry
+from tests import tiny
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "sliced"])
+def test_our_processor_agrees_with_diffusers(kernel):
+    unet = tiny.tiny_unet()
+    rng = torch.Generator().manual_seed(1)
+    inputs = (torch.randn(2, 4, 16, 16, generator=rng), torch.tensor(7), torch.randn(2, 5, tiny.HIDDEN, generator=rng))
+    with torch.no_grad():
+        unet.set_attn_processor(AttnProcessor2_0())
+        theirs = unet(*inputs).sample
+        unet.set_attn_processor(AttentionProcessor(kernel))
+        torch.testing.assert_close(unet(*inputs).sample, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_slices_change_nothing(monkeypatch):
+    query, key, value = (torch.randn(2, 2, 33, 8) for _ in range(3))
+    whole = sliced(query, key, value)
+    monkeypatch.setattr("studio.engine.attention.SLICE_BYTES", 2000)
+    torch.testing.assert_close(sliced(query, key, value), whole)
+
+
+def test_the_kernel_is_one_that_works_here():
+    assert choose_kernel(CPU, torch.float32) == "sdpa"
+    assert set(KERNELS) == {"xformers", "sdpa", "sliced"}
+
+
+def test_a_kernel_that_fails_is_passed_over(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setitem(KERNELS, "sdpa", broken)
+    assert choose_kernel(CPU, torch.float32) == "sliced"
+
+
+def test_a_precision_that_was_asked_for_is_taken_without_measuring():
+    chosen = choose_precision("fp32", CPU)
+    assert (chosen.name, chosen.seconds) == ("fp32", {})
+
+
+def test_auto_measures_and_takes_one_of_them():
+    chosen = choose_precision("auto", CPU)
+    assert chosen.name in ("fp32", "bf16")
+    assert chosen.seconds["fp32"] > 0
+
+
+def test_a_half_precision_that_is_no_faster_is_not_taken(monkeypatch):
+    monkeypatch.setattr("studio.engine.precision._probe", lambda _dtype, _device: (torch.ones(1), 1.0))
+    assert choose_precision("auto", CPU).name == "fp32"
+
+
+def test_a_half_precision_that_is_wrong_is_not_taken(monkeypatch):
+    answers = {torch.float32: (torch.ones(1), 1.0), torch.bfloat16: (torch.zeros(1), 0.1)}
+    monkeypatch.setattr("studio.engine.precision._probe", lambda dtype, _device: answers[dtype])
+    assert choose_precision("auto", CPU).name == "fp32"
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(StartError, match="no cuda"):
+        choose_device("cuda")
+    assert choose_device("cpu") == CPU
+
+
+def test_the_range_of_a_unit_is_diffusers_rule():
+    active = [i for i in range(10) if is_active(i, 10, 0.2, 0.5)]
+    assert active == [2, 3, 4]
+    assert not any(is_active(i, 4, 0.3, 0.4) for i in range(4))
+
+
+def test_sigmas_that_a_scheduler_cannot_use_are_refused():
+    spec = load_registry().schedulers["ddim"]
+    with pytest.raises(InvalidRequestError, match="DDIM cannot use 'karras' sigmas") as refused:
+        build_scheduler(spec, {}, sigmas="karras")
+    assert refused.value.field == "sigmas"
+
+
+def test_a_scheduler_follows_the_checkpoints_noise_and_the_spacing():
+    noise = {"beta_start": 0.001, "beta_schedule": "linear", "timestep_spacing": "trailing", "_class_name": "Whatever"}
+    made = build_scheduler(load_registry().schedulers["dpmpp_2m"], noise, sigmas="karras")
+    assert (made.config.beta_start, made.config.timestep_spacing) == (0.001, "trailing")
+    assert made.config.use_karras_sigmas
+
+
+def test_labels_are_those_that_other_programs_read():
+    for name, spec in load_registry().schedulers.items():
+        if name in SAMPLERS:
+            assert SAMPLERS[name] == spec.label
+
+
+def test_the_preview_map_recovers_colours_of_a_linear_autoencoder():
+    class Posterior:
+        def __init__(self, value):
+            self.value = value
+
+        def mode(self):
+            return self.value
+
+    class Linear:
+        """Encodes by pooling and a fixed invertible mixing of channels."""
+
+        def __init__(self):
+            self.device, self.dtype = CPU, torch.float32
+            self.config = type("Config", (), {"block_out_channels": (1, 1, 1, 1), "scaling_factor": 0.5})
+            self.mix = torch.tensor([[1.0, 0.5, 0.0], [0.0, 1.0, 0.5], [0.3, 0.0, 1.0], [0.2, 0.2, 0.2]])
+
+        def encode(self, pictures):
+            pooled = torch.nn.functional.avg_pool2d(pictures, 8)
+            mixed = torch.einsum("lc,bchw->blhw", self.mix, pooled)
+            return type("Output", (), {"latent_dist": Posterior(mixed)})
+
+    vae = Linear()
+    preview = fit_preview(vae)
+    red = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    latents = vae.encode(red).latent_dist.mode() * 0.5
+    torch.testing.assert_close(preview.colors(latents[0])[4, 4], torch.tensor([1.0, 0.0, 0.0]), atol=0.02, rtol=0)
+
+
+def test_a_preview_is_a_jpeg_of_the_latents_aspect(pipe):
+    preview = fit_preview(pipe.vae)
+    image = Image.open(io.BytesIO(preview.jpeg(torch.zeros(4, 8, 16))))
+    assert (image.format, image.size) == ("JPEG", (256, 128))
+    assert np.asarray(image).std((0, 1)).max() < 3
+
+
+def test_operators_are_declared_only_when_they_are_missing(monkeypatch):
+    monkeypatch.setattr(torchvision_ops, "missing_ops", lambda: False)
+    before = len(torchvision_ops._declared)
+    torchvision_ops.declare_ops()
+    assert len(torchvision_ops._declared) == before

@@ -1,0 +1,154 @@
+"""The worker in a real process, spoken to as the web process speaks to it."""
+
+import multiprocessing
+
+import pytest
+from PIL import Image, ImageDraw
+
+from studio.messages import (
+    Cancel,
+    Cancelled,
+    Failed,
+    Free,
+    Generate,
+    Hello,
+    Prefetch,
+    Preview,
+    Progress,
+    Ready,
+    Residency,
+    Resident,
+    Result,
+    Shutdown,
+)
+from studio.params import ControlUnit, asset_path
+from studio.worker.process import main
+from tests import tiny
+
+MAP = "a" * 64
+CONTROL = ControlUnit(kind="scribble", map=MAP, model="control", model_id="id-control")
+PATIENCE = 120
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    pipe = tiny.tiny_pipeline()
+    pipe.save_pretrained(root / "tiny")
+    tiny.tiny_controlnet(pipe.unet).save_pretrained(root / "control")
+    found = [tiny.location(root / "tiny"), tiny.location(root / "control", "controlnet")]
+    return {location.id: location for location in found}
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory):
+    root = tmp_path_factory.mktemp("assets")
+    image = Image.new("RGB", (tiny.SIZE, tiny.SIZE))
+    ImageDraw.Draw(image).ellipse((6, 6, 26, 26), outline="white", width=2)
+    asset_path(root, MAP).parent.mkdir()
+    image.save(asset_path(root, MAP))
+    return root
+
+
+class Talk:
+    """A worker process, and what it said."""
+
+    def __init__(self, assets):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=main, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.pipe.send(Hello(assets=str(assets), device="cpu", precision="fp32"))
+
+    def hear(self):
+        assert self.pipe.poll(PATIENCE), "the worker says nothing"
+        return self.pipe.recv()
+
+    def until(self, *kinds):
+        """Everything up to the first message of one of the kinds."""
+        heard = [self.hear()]
+        while not isinstance(heard[-1], kinds):
+            heard.append(self.hear())
+        return heard
+
+
+@pytest.fixture(scope="module")
+def talk(assets):
+    talk = Talk(assets)
+    (ready,) = talk.until(Ready)
+    assert (ready.device, ready.precision, ready.kernel) == ("cpu", "fp32", "sdpa")
+    assert "torch" in ready.versions
+    yield talk
+    talk.pipe.send(Shutdown())
+    talk.process.join(PATIENCE)
+    assert talk.process.exitcode == 0
+
+
+def test_a_job_gives_progress_previews_and_its_pictures(talk, models):
+    talk.pipe.send(Generate("job", tiny.params(controls=(CONTROL,), count=2), models))
+    *told, result = talk.until(Result, Failed)
+    assert isinstance(result, Result), result
+    assert [(image.width, image.height, image.seed) for image in result.images] == [(32, 32, 3), (32, 32, 4)]
+    assert len(result.images[0].rgb) == 32 * 32 * 3
+    assert {"load", "encode", "denoise", "decode"} == set(result.seconds)
+    steps = [m for m in told if isinstance(m, Progress) and m.phase == "denoising" and m.step]
+    assert [(m.step, m.steps) for m in steps] == [(i, 4) for i in range(1, 5)]
+    assert all(m.seconds_left is not None and m.seconds_left >= 0 for m in steps)
+    previews = [m for m in told if isinstance(m, Preview)]
+    assert [m.step for m in previews] == [1, 2, 3, 4]
+    assert previews[0].jpeg[:2] == b"\xff\xd8"
+
+
+def test_previews_come_as_often_as_was_asked(talk, models):
+    talk.pipe.send(Generate("rare", tiny.params(), models, preview_every=2))
+    assert [m.step for m in talk.until(Result) if isinstance(m, Preview)] == [2, 4]
+    talk.pipe.send(Generate("none", tiny.params(), models, preview_every=0))
+    assert not [m for m in talk.until(Result) if isinstance(m, Preview)]
+
+
+def test_cancelling_ends_the_job_and_the_next_one_runs(talk, models):
+    talk.pipe.send(Generate("long", tiny.params(num_inference_steps=150), models))
+    talk.until(Preview)
+    talk.pipe.send(Cancel("long"))
+    assert isinstance(talk.until(Cancelled, Result)[-1], Cancelled)
+    talk.pipe.send(Generate("next", tiny.params(), models))
+    assert talk.until(Result, Cancelled)[-1].job_id == "next"
+
+
+def test_a_job_that_fails_says_why_and_the_next_one_runs(talk, models):
+    lost = ControlUnit(kind="scribble", map="b" * 64, model="control", model_id="id-control")
+    talk.pipe.send(Generate("lost", tiny.params(controls=(lost,)), models))
+    failed = talk.until(Failed, Result)[-1]
+    assert failed.message == "The picture bbbbbbbbbbbb is not here any more."
+    assert failed.hint
+    talk.pipe.send(Generate("after", tiny.params(), models))
+    assert isinstance(talk.until(Result, Failed)[-1], Result)
+
+
+def test_a_bug_is_told_with_its_traceback_and_the_worker_goes_on(talk, models):
+    talk.pipe.send(Generate("bug", tiny.params(scheduler="nothing"), models))
+    failed = talk.until(Failed, Result)[-1]
+    assert "did not expect" in failed.message
+    assert "Traceback" in failed.detail
+    talk.pipe.send(Generate("good", tiny.params(), models))
+    assert isinstance(talk.until(Result, Failed)[-1], Result)
+
+
+def test_warming_up_loads_and_freeing_unloads(talk, models):
+    talk.pipe.send(Free())
+    assert talk.until(Resident)[-1].models == ()
+    talk.pipe.send(Prefetch(models["id-tiny"], (models["id-control"],)))
+    talk.pipe.send(Residency())
+    resident = talk.until(Resident)[-1]
+    assert {entry["name"] for entry in resident.models} >= {"control"}
+    assert all(entry["bytes"] > 0 for entry in resident.models)
+    assert resident.memory["process"] > 0
+
+
+def test_the_worker_ends_when_the_web_process_is_gone(assets):
+    talk = Talk(assets)
+    talk.until(Ready)
+    talk.pipe.close()
+    talk.process.join(PATIENCE)
+    assert talk.process.exitcode == 0
