@@ -1,0 +1,91 @@
+import asyncio
+
+from studio.jobs.events import Events
+
+
+def job(job_id, state="running"):
+    return {"type": "job", "job": {"id": job_id, "state": state}}
+
+
+def preview(job_id, step):
+    return {"type": "preview", "job_id": job_id, "step": step, "url": "data:"}
+
+
+async def hear(events, listener, count):
+    heard = []
+    async for event in events.follow(listener, beat=5):
+        heard.append(event)
+        if len(heard) == count:
+            break
+    return heard
+
+
+def run(coroutine):
+    return asyncio.run(coroutine)
+
+
+def test_every_listener_hears_every_change():
+    async def story():
+        events = Events()
+        first, second = events.join(None), events.join(None)
+        events.publish(job("a"))
+        events.publish(job("a", "done"))
+        return await hear(events, first, 2), await hear(events, second, 2)
+
+    one, other = run(story())
+    assert one == other == [job("a"), job("a", "done")]
+
+
+def test_a_slow_listener_gets_only_the_newest_preview():
+    async def story():
+        events = Events()
+        listener = events.join(None)
+        for step in range(1, 9):
+            events.publish(preview("a", step))
+        events.publish(job("a", "done"))
+        return await hear(events, listener, 2)
+
+    assert run(story()) == [preview("a", 8), job("a", "done")]
+
+
+def test_a_guest_hears_of_their_own_jobs_and_of_what_is_for_all():
+    async def story():
+        events = Events()
+        bob = events.join("bob")
+        events.publish(job("a"), "ann")
+        events.publish(job("b"), "bob")
+        events.warn("The disk is nearly full.")
+        return await hear(events, bob, 2)
+
+    heard = run(story())
+    assert [event["type"] for event in heard] == ["job", "warning"]
+    assert heard[0]["job"]["id"] == "b"
+
+
+def test_a_newcomer_sees_the_latest_preview_of_jobs_that_run():
+    events = Events()
+    events.publish(preview("a", 3), "ann")
+    events.publish(preview("b", 5), "bob")
+    assert events.latest(None) == [preview("a", 3), preview("b", 5)]
+    assert events.latest("ann") == [preview("a", 3)]
+    events.publish(job("a", "done"), "ann")
+    assert events.latest("ann") == []
+
+
+def test_closing_ends_every_stream():
+    async def story():
+        events = Events()
+        listener = events.join(None)
+        events.close()
+        return [event async for event in events.follow(listener)]
+
+    assert run(story()) == []
+
+
+def test_silence_is_told_so_that_a_connection_stays_open():
+    async def story():
+        events = Events()
+        async for event in events.listen(None, beat=0.01):
+            return event
+
+    assert run(story()) is None

@@ -1,0 +1,194 @@
+"""The dispatcher with a real process behind the seam."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from studio.database import open_studio_database
+from studio.errors import StorageError
+from studio.jobs.events import Events
+from studio.jobs.queue import JobQueue
+from studio.jobs.worker import AGAIN, Dispatcher, Wiring
+from studio.messages import Hello, ModelLocation
+from tests import params_only
+from tests.jobs import fake_worker
+
+PATIENCE = 60
+ENDS = ("done", "failed", "cancelled")
+
+
+class Hub(Events):
+    """Events that can be waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+        self.news = threading.Condition()
+
+    def publish(self, event, owner=None):
+        super().publish(event, owner)
+        with self.news:
+            self.heard.append(event)
+            self.news.notify_all()
+
+    def wait_for(self, found):
+        with self.news:
+            assert self.news.wait_for(lambda: any(found(event) for event in self.heard), PATIENCE), self.heard
+
+
+class Setup:
+    def __init__(self, tmp_path, start_worker=fake_worker.serve, save=None):
+        self.queue = JobQueue(open_studio_database(tmp_path / "studio.db")[0])
+        self.hub = Hub()
+        self.saved = []
+        wiring = Wiring(
+            start_worker=start_worker,
+            hello=Hello(assets=str(tmp_path)),
+            locate=lambda _params: {},
+            save=save or self.save,
+            view=lambda job: job.to_dict(),
+        )
+        self.dispatcher = Dispatcher(self.queue, self.hub, wiring)
+
+    def save(self, job, result):
+        self.saved.append((job.id, result))
+        return (len(self.saved),)
+
+    def submit(self, prompt, owner="ann"):
+        job = self.queue.submit(params_only.params(prompt=prompt).to_dict(), owner)
+        self.dispatcher.wake()
+        return job.id
+
+    def ended(self, job_id):
+        self.hub.wait_for(lambda e: e["type"] == "job" and e["job"]["id"] == job_id and e["job"]["state"] in ENDS)
+        return self.queue.get(job_id)
+
+    def running(self, job_id):
+        self.hub.wait_for(lambda e: e["type"] == "preview" and e["job_id"] == job_id)
+
+
+@pytest.fixture
+def setup(tmp_path):
+    made = []
+
+    def make(**how):
+        setup = Setup(tmp_path, **how)
+        made.append(setup)
+        setup.dispatcher.start()
+        return setup
+
+    yield make
+    for setup in made:
+        setup.dispatcher.stop()
+        assert setup.dispatcher.worker_status()["state"] in ("off", "failed")
+
+
+def test_a_job_goes_from_the_queue_to_its_result(setup):
+    studio = setup()
+    job = studio.ended(studio.submit("a cat"))
+    assert (job.state, job.results, job.seconds) == ("done", (1,), {"denoise": 0.1})
+    assert job.warnings == ("Said on the way.",)
+    kinds = [e["type"] for e in studio.hub.heard if e.get("job_id") == job.id]
+    assert kinds == ["progress", "preview"]
+    preview = next(e for e in studio.hub.heard if e["type"] == "preview")
+    assert preview["url"].startswith("data:image/jpeg;base64,")
+
+
+def test_jobs_run_one_after_another_in_order(setup):
+    studio = setup()
+    ids = [studio.submit(name) for name in ("a", "b", "c")]
+    for job_id in ids:
+        assert studio.ended(job_id).state == "done"
+    assert [job_id for job_id, _ in studio.saved] == ids
+
+
+def test_a_job_whose_worker_dies_is_done_after_the_restart_and_marked(setup, tmp_path):
+    studio = setup()
+    job = studio.ended(studio.submit(f"dies once {tmp_path / 'marker'}"))
+    assert (job.state, job.note, job.attempts) == ("done", AGAIN, 2)
+
+
+def test_a_job_that_kills_its_worker_twice_fails_and_the_next_one_runs(setup):
+    studio = setup()
+    deadly, harmless = studio.submit("dies"), studio.submit("a cat")
+    job = studio.ended(deadly)
+    assert job.state == "failed"
+    assert "ended twice" in job.error
+    assert studio.ended(harmless).state == "done"
+
+
+def test_kill_9_of_the_worker_loses_nothing(setup):
+    studio = setup()
+    slow, waiting = studio.submit("slow"), studio.submit("a cat")
+    studio.running(slow)
+    os.kill(studio.dispatcher.worker_pid(), signal.SIGKILL)
+    studio.hub.wait_for(lambda e: e["type"] == "job" and e["job"]["note"] == AGAIN and e["job"]["state"] == "running")
+    studio.dispatcher.cancel(slow)
+    assert studio.ended(slow).state == "cancelled"
+    assert studio.ended(waiting).state == "done"
+
+
+def test_cancelling_a_waiting_job_is_immediate_and_of_a_running_one_soon(setup):
+    studio = setup()
+    slow, waiting = studio.submit("slow"), studio.submit("a cat")
+    studio.running(slow)
+    studio.dispatcher.cancel(waiting)
+    assert studio.queue.get(waiting).state == "cancelled"
+    studio.dispatcher.cancel(slow)
+    assert studio.ended(slow).state == "cancelled"
+
+
+def test_what_failed_says_why_and_what_to_do(setup):
+    studio = setup()
+    job = studio.ended(studio.submit("fails"))
+    assert (job.state, job.error, job.hint) == ("failed", "There is no paint.", "Buy paint.")
+
+
+def test_pictures_that_cannot_be_saved_fail_the_job_and_it_can_be_tried_again(setup):
+    def full(_job, _result):
+        raise StorageError("The disk is full.")
+
+    studio = setup(save=full)
+    job = studio.ended(studio.submit("a cat"))
+    assert (job.state, job.error) == ("failed", "The disk is full.")
+    assert studio.queue.retry(job.id).state == "queued"
+
+
+def test_params_that_cannot_be_read_fail_the_job_and_not_the_dispatcher(setup):
+    studio = setup()
+    bad = studio.queue.submit({"version": 99}, "ann").id
+    studio.dispatcher.wake()
+    assert "version 99" in studio.ended(bad).error
+    assert studio.ended(studio.submit("a cat")).state == "done"
+
+
+def test_a_worker_that_cannot_start_is_given_up_and_jobs_stay(setup):
+    studio = setup(start_worker=fake_worker.refuse)
+    job_id = studio.submit("a cat")
+    studio.hub.wait_for(lambda e: e["type"] == "worker" and e["state"] == "failed")
+    status = studio.dispatcher.worker_status()
+    assert "cannot start (status 3)" in status["reason"]
+    assert studio.queue.get(job_id).state == "queued"
+
+
+def test_models_are_warmed_up_and_freed_when_asked(setup):
+    studio = setup()
+    studio.dispatcher.prefetch(ModelLocation("desk", "id", "path", "checkpoint", "tiny"))
+    studio.ended(studio.submit("a cat"))
+    assert studio.dispatcher.residency(PATIENCE).models == ({"name": "desk"},)
+    assert studio.dispatcher.free(PATIENCE).models == ()
+
+
+def test_an_interrupted_job_runs_at_the_next_start(tmp_path):
+    first = Setup(tmp_path)
+    job_id = first.submit("a cat")
+    first.queue.claim()
+    second = Setup(tmp_path)
+    second.dispatcher.start()
+    try:
+        job = second.ended(job_id)
+        assert (job.state, job.attempts) == ("done", 2)
+    finally:
+        second.dispatcher.stop()
