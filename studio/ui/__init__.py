@@ -1,0 +1,1 @@
+"""The page: it builds widgets and calls services.Studio, nothing else."""

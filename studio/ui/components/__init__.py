@@ -1,0 +1,1 @@
+"""Parts of the page that gradio does not have."""

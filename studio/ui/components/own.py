@@ -1,0 +1,43 @@
+"""Our own components: a gr.HTML whose script builds the DOM.
+
+The template is static and every value stays in `value`: gradio evaluates templates as code, and drops other properties
+when it sends an update. Scripts set text through textContent alone.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+HERE = Path(__file__).parent
+
+
+class OwnComponent(gr.HTML):
+    """Loads `<script>.js` from this folder; it gets element, trigger, props and watch from gradio.
+
+    Args:
+        script: Name of the script, without its suffix.
+        value: Plain JSON that the script reads as `props.value`.
+        elem_id: The id in the page.
+    """
+
+    def __init__(self, script: str, *, value: Any = None, elem_id: str) -> None:
+        super().__init__(
+            value,
+            elem_id=elem_id,
+            html_template=f'<div class="mq-{script.replace("_", "-")}"></div>',
+            js_on_load=(HERE / f"{script}.js").read_text("utf-8"),
+            apply_default_css=False,
+        )
+
+    def preprocess(self, payload: Any) -> Any:
+        """The browser's JSON as it is; handlers check it."""
+        return payload
+
+    def postprocess(self, value: Any) -> Any:
+        """Plain JSON as it is."""
+        return value
+
+    def api_info(self) -> dict[str, Any]:
+        """Any JSON."""
+        return {"type": {}}

@@ -1,0 +1,64 @@
+"""The sketch pad: strokes drawn by hand, as data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from studio.errors import InvalidRequestError
+from studio.strokes import clean_strokes
+from studio.ui.components.own import OwnComponent
+
+LONG_SIDE = 512
+
+
+class SketchPad(OwnComponent):
+    """value: {"w", "h", "strokes", "background"}, as studio.strokes has it. Event: `sketch_edit`, once a stroke.
+
+    It can be drawn on as soon as it has its first value, so that no draft that comes late replaces a stroke.
+    """
+
+    def __init__(self, *, elem_id: str) -> None:
+        super().__init__("sketch_pad", elem_id=elem_id)
+
+    def preprocess(self, payload: object) -> dict[str, Any]:
+        """What the browser sent; `cleaned` checks it where an error can be shown beside the pad."""
+        return payload if isinstance(payload, dict) else {}
+
+    def postprocess(self, value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """A drawing as the script reads it."""
+        return None if value is None else dict(value)
+
+
+def empty_drawing(width: int, height: int) -> dict[str, Any]:
+    """A pad in the aspect of a picture of that size: its longer side has LONG_SIDE units."""
+    scale = LONG_SIDE / max(width, height)
+    return {"w": round(width * scale), "h": round(height * scale), "strokes": [], "background": None}
+
+
+def cleaned(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The drawing, checked. Raises: InvalidRequestError, saying what does not fit."""
+    return clean_strokes({"w": LONG_SIDE, "h": LONG_SIDE, **value})
+
+
+def fitted(drawing: Mapping[str, Any], width: int, height: int) -> dict[str, Any]:
+    """The drawing on a pad for a picture of that size: as large as fits, in the middle, nothing bent."""
+    pad = empty_drawing(width, height)
+    scale = min(pad["w"] / drawing["w"], pad["h"] / drawing["h"])
+    left, top = (pad["w"] - drawing["w"] * scale) / 2, (pad["h"] - drawing["h"] * scale) / 2
+    shift = (left, top, 0.0)
+
+    def moved(stroke: Mapping[str, Any]) -> dict[str, Any]:
+        points = [
+            round(number * (scale if index % 3 < 2 else 1) + shift[index % 3], 2)
+            for index, number in enumerate(stroke["p"])
+        ]
+        return {**stroke, "s": min(400.0, max(0.5, round(stroke["s"] * scale, 2))), "p": points}
+
+    return {**pad, "strokes": [moved(s) for s in drawing["strokes"]], "background": drawing.get("background")}
+
+
+def readable(value: object, width: int, height: int) -> dict[str, Any]:
+    """A drawing from a draft or a picture, fitted; an empty one when it cannot be read any more."""
+    try:
+        return fitted(clean_strokes(value), width, height)
+    except InvalidRequestError:
+        return empty_drawing(width, height)

@@ -1,0 +1,285 @@
+"""What the Create section does: each handler takes values, calls the studio and says what the widgets show then."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from studio.access import User
+from studio.errors import InvalidRequestError, StudioError
+from studio.params import GenerationRequest
+from studio.services import Studio
+from studio.ui import example
+from studio.ui.components.own import OwnComponent
+from studio.ui.components.sketch_pad import cleaned, empty_drawing, fitted, readable
+from studio.ui.create_tab import CreateTab, present_card
+from studio.ui.errors import error_notice, quiet_notice
+from studio.ui.form import CUSTOM, KIND, defaults, from_request, shape_of, size_of, to_request
+from studio.ui.requester import requester
+
+Values = dict[Component, Any]
+SKETCH = ".sketch"
+NOTHING_DRAWN = "Nothing is drawn, so the prompt alone decides."
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateEvents:
+    """The handlers. `browser`: the hidden box with the browser's own name; `sections`: the tabs of the page."""
+
+    studio: Studio
+    tab: CreateTab
+    browser: gr.Textbox
+    sections: gr.Tabs
+
+    # ---- generating
+
+    def submit(self, values: Values, request: gr.Request) -> Values:
+        """Queue what the form says, with the drawing as its control; refusals stand beside the button."""
+        user, named = requester(request), self.named(values)
+        try:
+            drawing, note = self.drawing(values[self.tab.pad], named, user)
+            submitted = self.studio.submit(to_request(named, drawing), user)
+        except StudioError as error:
+            return {self.tab.notice: error_notice(error)}
+        return {self.tab.notice: quiet_notice(note, *submitted.warnings)}
+
+    def drawing(
+        self, strokes: Mapping[str, Any], named: Mapping[str, Any], user: User
+    ) -> tuple[tuple[str, str] | None, str]:
+        """Asset ids of the map and the strokes, or None with the reason."""
+        if not named["use_sketch"]:
+            return None, ""
+        size = tuple(int(named[side] or 0) for side in ("width", "height"))
+        if not all(64 <= side <= 2048 for side in size):
+            raise InvalidRequestError(
+                f"The size is {size[0]} by {size[1]}.", field="width", hint="Choose sides from 64 to 2048 pixels."
+            )
+        drawn = self.studio.add_strokes(cleaned(strokes), (size[0], size[1]), user)
+        return (None, NOTHING_DRAWN) if drawn.empty else ((drawn.map, drawn.editor), "")
+
+    def act(self, request: gr.Request, event: gr.EventData) -> Values:
+        """What was pressed at a picture: vary, seed, settings, restore."""
+        user, what, data = requester(request), event._data.get("what"), event._data
+        try:
+            if what == "restore":
+                found = data.get("found") or {}
+                return self.filled(
+                    GenerationRequest.from_dict(found.get("request", {})), "Settings read.", *found.get("notes", [])
+                )
+            item = self.studio.gallery_item(int(data.get("item", 0)), user)
+            if what == "seed":
+                return {
+                    self.tab.fields["seed"]: {"seed": item.seed},
+                    self.tab.notice: quiet_notice(f"The next picture uses seed {item.seed}."),
+                }
+            made = item.params.to_request()
+            if what == "settings":
+                return self.filled(made, "These are the settings of that picture.")
+            return self.varied(made, user)
+        except StudioError as error:
+            return {self.tab.notice: error_notice(error)}
+
+    def varied(self, made: GenerationRequest, user: User) -> Values:
+        """The same once more, with a seed that is thrown anew."""
+        data = made.to_dict()
+        data.pop("seed", None)
+        self.studio.submit(GenerationRequest.from_dict(data), user)
+        return {self.sections: gr.Tabs(selected="create"), self.tab.notice: None}
+
+    # ---- filling the form
+
+    def filled(self, request: GenerationRequest, *notes: str) -> Values:
+        """The whole form, and the drawing if there was one, for a request."""
+        names = [entry.name for entry in self.studio.checkpoints() if entry.usable]
+        known = request.checkpoint if request.checkpoint in names else None
+        card = present_card(self.studio, known)
+        values = from_request(request, card) | {"checkpoint": card.name}
+        missing = "" if known or not request.checkpoint else f"{request.checkpoint} is not here; {card.name} is chosen."
+        unit = next((unit for unit in request.controls if unit.kind == KIND and unit.editor), None)
+        drawn: Values = {}
+        if unit is not None:
+            strokes = self.studio.assets.open_json(unit.editor)
+            drawn = {self.tab.pad: readable(strokes, values["width"], values["height"])}
+        return (
+            self.shown(values)
+            | drawn
+            | {self.tab.notice: quiet_notice(*notes, missing), self.sections: gr.Tabs(selected="create")}
+        )
+
+    def shown(self, values: Mapping[str, Any]) -> Values:
+        """Named values as updates of the widgets, with what follows from them."""
+        fields = {widget: values[name] for name, widget in self.tab.fields.items() if name in values}
+        native = present_card(self.studio, values.get("checkpoint")).native_size
+        shape = shape_of(values.get("width"), values.get("height"), native)
+        return fields | {
+            self.tab.shape: shape,
+            self.tab.words: self.words(values.get("prompt", ""), values.get("checkpoint")),
+        }
+
+    def words(self, prompt: str, checkpoint: str | None) -> dict[str, Any]:
+        """What the line under the prompt says about words."""
+        card = present_card(self.studio, checkpoint)
+        try:
+            unknown = self.studio.unknown_words(prompt or "", checkpoint or None)
+        except StudioError:
+            unknown = []
+        return {
+            "name": card.name,
+            "demonstration": card.demonstration,
+            "known": list(card.known_words),
+            "unknown": unknown,
+            "folder": "data/models/checkpoints",
+        }
+
+    def prompt_changed(self, prompt: str, checkpoint: str | None) -> dict[str, Any]:
+        """Mark the words that the checkpoint does not know."""
+        return self.words(prompt, checkpoint)
+
+    def shape_chosen(self, shape: str, checkpoint: str | None, drawing: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+        """The size that the shape has for this checkpoint, and the pad in that shape."""
+        if shape == CUSTOM:
+            return gr.skip(), gr.skip(), gr.skip()
+        width, height = size_of(shape, present_card(self.studio, checkpoint).native_size)
+        return width, height, self.refit(drawing, width, height)
+
+    def size_typed(
+        self, width: float | None, height: float | None, checkpoint: str | None, drawing: Mapping[str, Any]
+    ) -> tuple[Any, Any]:
+        """The shape's name and the pad for a size that was typed."""
+        if not (width and height and 64 <= width <= 2048 and 64 <= height <= 2048):
+            return gr.skip(), gr.skip()
+        native = present_card(self.studio, checkpoint).native_size
+        return shape_of(int(width), int(height), native), self.refit(drawing, int(width), int(height))
+
+    def refit(self, drawing: Mapping[str, Any], width: int, height: int) -> Any:
+        """The drawing on a pad of the new aspect; as it is when the aspect stays."""
+        pad = empty_drawing(width, height)
+        if (pad["w"], pad["h"]) == (drawing.get("w"), drawing.get("h")):
+            return gr.skip()
+        try:
+            return fitted(cleaned(drawing), width, height)
+        except InvalidRequestError:
+            return pad
+
+    def checkpoint_chosen(self, checkpoint: str, drawing: Mapping[str, Any]) -> Values:
+        """The card's defaults, and the model warmed up; prompt and drawing stay."""
+        card = present_card(self.studio, checkpoint)
+        kept = {"prompt", "negative_prompt", "count", "seed", "use_sketch", "conditioning_scale"}
+        values = {name: value for name, value in defaults(card).items() if name not in kept}
+        self.prefetch(checkpoint)
+        updates = {self.tab.fields[name]: value for name, value in values.items()}
+        pad = self.refit(drawing, card.native_size, card.native_size)
+        return updates | {self.tab.shape: "Square", self.tab.pad: pad, self.tab.preset: ""}
+
+    def preset_chosen(self, values: Values) -> Values:
+        """The preset's fields in the form; what it does not name stays."""
+        preset = next((p for p in self.studio.presets() if p.name == values[self.tab.preset]), None)
+        if preset is None:
+            return {self.tab.notice: None}
+        named = self.named(values)
+        applied = preset.apply({**named, "controls": [named]})
+        unit = applied.pop("controls")[0]
+        changed = {name: value for name, value in {**unit, **applied}.items() if named.get(name) != value}
+        return self.shown({**named, **changed}) | {self.tab.notice: quiet_notice(preset.description)}
+
+    # ---- drafts
+
+    def load(self, browser: str, request: gr.Request) -> Values:
+        """What this browser had typed and drawn; on a first visit an example, ready to be made."""
+        user = requester(request)
+        entries = [entry for entry in self.studio.checkpoints() if entry.usable]
+        choices = [(f"{entry.name} · {entry.base}", entry.name) for entry in entries]
+        try:
+            form, sketch = self.studio.draft(user, browser), self.studio.draft(user, browser + SKETCH)
+        except StudioError:
+            form, sketch = {}, {}
+        values = self.sound(form, {entry.name for entry in entries})
+        if not form and not sketch and present_card(self.studio).demonstration:
+            values["prompt"], sketch = example.PROMPT, example.house()
+        size = int(values["width"]), int(values["height"])
+        pad = readable(sketch, *size) if sketch else empty_drawing(*size)
+        picked = gr.Dropdown(choices=choices, value=values["checkpoint"] or None)
+        notice = None if entries else quiet_notice("There is no checkpoint yet: put one into data/models/checkpoints.")
+        return self.shown(values) | {
+            self.tab.fields["checkpoint"]: picked,
+            self.browser: browser,
+            self.tab.pad: pad,
+            self.tab.notice: notice,
+        }
+
+    def sound(self, form: Mapping[str, Any], checkpoints: set[str]) -> dict[str, Any]:
+        """A draft's fields over the defaults; what no longer fits is left."""
+        name = form.get("checkpoint")
+        card = present_card(self.studio, name if name in checkpoints else None)
+        start = defaults(card)
+        kept = {key: value for key, value in form.items() if key in start and isinstance(value, type(start[key]) | int)}
+        values = start | kept | {"checkpoint": card.name if card.name in checkpoints else ""}
+        rows = self.studio.registry.schedulers
+        values["scheduler"] = values["scheduler"] if values["scheduler"] in rows else start["scheduler"]
+        for side in ("width", "height"):
+            values[side] = int(values[side]) if 64 <= values[side] <= 2048 else start[side]
+        return values
+
+    def save_form(self, values: Values, request: gr.Request) -> None:
+        """Keep what was typed."""
+        self.keep(values[self.browser], self.named(values), requester(request))
+
+    def save_sketch(self, drawing: Mapping[str, Any], browser: str, request: gr.Request) -> None:
+        """Keep what was drawn."""
+        self.keep(browser + SKETCH, dict(drawing), requester(request))
+
+    def keep(self, name: str, body: dict[str, Any], user: User) -> None:
+        """Save a draft; one that cannot be kept is said, since losing it would hurt."""
+        if name in ("", SKETCH):
+            return  # before the page has loaded there is nothing to keep
+        try:
+            self.studio.save_draft(user, name, body)
+        except StudioError as error:
+            gr.Warning(str(error))
+
+    def prefetch(self, checkpoint: str | None) -> None:
+        """Ask for the models; a missing one is said when a picture is asked for."""
+        try:
+            self.studio.prefetch(checkpoint or None, (KIND,))
+        except StudioError:
+            return
+
+    def named(self, values: Values) -> dict[str, Any]:
+        """The form's values by the names of fields."""
+        return {name: values[widget] for name, widget in self.tab.fields.items()}
+
+
+def wire_create(page: gr.Blocks, events: CreateEvents, pictures: list[OwnComponent]) -> None:
+    """Connect the widgets with the handlers. pictures: components whose `act` asks for something with a picture."""
+    tab, fields = events.tab, set(events.tab.fields.values())
+    quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+    everything = [*fields, tab.shape, tab.preset, tab.pad, tab.words, tab.notice, events.browser, events.sections]
+    page.load(events.load, events.browser, everything, js="() => window.maquette.browser()", **quiet)
+    tab.generate.click(events.submit, {*fields, tab.pad}, tab.notice, trigger_mode="multiple", **quiet)
+    for component in pictures:
+        component.act(events.act, None, everything, trigger_mode="multiple", **quiet)
+    checkpoint, prompt = tab.fields["checkpoint"], tab.fields["prompt"]
+    size = [tab.fields["width"], tab.fields["height"]]
+    prompt.change(events.prompt_changed, [prompt, checkpoint], tab.words, trigger_mode="always_last", **quiet)
+    chosen = [
+        tab.shape.input(events.shape_chosen, [tab.shape, checkpoint, tab.pad], [*size, tab.pad], **quiet),
+        *(side.input(events.size_typed, [*size, checkpoint, tab.pad], [tab.shape, tab.pad], **quiet) for side in size),
+        checkpoint.input(events.checkpoint_chosen, [checkpoint, tab.pad], everything, **quiet),
+        tab.preset.input(events.preset_chosen, {*fields, tab.preset}, everything, **quiet),
+    ]
+    keep_drafts(events, [*chosen], quiet)
+
+
+def keep_drafts(events: CreateEvents, chosen: list[Any], quiet: dict[str, Any]) -> None:
+    """Save after every edit: the form and the drawing apart, since a drawing is large."""
+    tab, fields = events.tab, events.tab.fields
+    typed: list[Callable[..., Any]] = [w.input for name, w in fields.items() if name not in ("seed", "checkpoint")]
+    last: dict[str, Any] = {**quiet, "trigger_mode": "always_last"}
+    inputs = {*fields.values(), events.browser}
+    gr.on(typed, events.save_form, inputs, None, **last)
+    fields["seed"].edited(events.save_form, inputs, None, **last)
+    tab.pad.sketch_edit(events.save_sketch, [tab.pad, events.browser], None, **last)
+    for event in chosen:
+        event.then(events.save_form, inputs, None, **quiet)

@@ -1,0 +1,160 @@
+"""The section where pictures are made: the canvas and the form on the left, the result on the right."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from studio.errors import StudioError
+from studio.library.card import Card
+from studio.services import Studio
+from studio.ui.components.own import OwnComponent
+from studio.ui.components.sketch_pad import SketchPad
+from studio.ui.form import CUSTOM, SHAPES, defaults
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateTab:
+    """Its widgets. `fields` are those that a draft keeps and a request is made of, by name."""
+
+    fields: dict[str, Component]
+    shape: gr.Dropdown
+    preset: gr.Dropdown
+    pad: SketchPad
+    generate: gr.Button
+    notice: OwnComponent
+    words: OwnComponent
+    result: OwnComponent
+
+
+def present_card(studio: Studio, checkpoint: str | None = None) -> Card:
+    """The checkpoint's card; plain defaults while there is no checkpoint at all."""
+    try:
+        return studio.card(checkpoint)
+    except StudioError:
+        return Card(name=checkpoint or "")
+
+
+def build_create_tab(studio: Studio, checkpoint: gr.Dropdown) -> CreateTab:
+    """Lay the section out; events are wired in create_events."""
+    start = defaults(present_card(studio))
+    with gr.Row(elem_id="create", equal_height=False):
+        with gr.Column(scale=55, min_width=320, elem_id="canvas-pane"):
+            pad = SketchPad(elem_id="sketch-pad")
+            control = control_row(start)
+            with gr.Column(elem_id="prompt-card"):
+                prompt = gr.Textbox(
+                    label="Prompt",
+                    placeholder="What should it show?",
+                    lines=2,
+                    max_lines=8,
+                    elem_id="prompt",
+                    show_label=False,
+                )
+                words = OwnComponent("words", elem_id="words")
+                notice = OwnComponent("notice_line", elem_id="notice")
+                with gr.Row(elem_id="generate-row"):
+                    generate = gr.Button("Generate", variant="primary", elem_id="generate", size="lg")
+                main, shape, preset = main_row(studio, start)
+                negative = negative_prompt()
+                more = more_options(studio, start)
+        with gr.Column(scale=45, min_width=320, elem_id="result-pane"):
+            result = OwnComponent("result_view", elem_id="result")
+    fields = {"prompt": prompt, "negative_prompt": negative, "checkpoint": checkpoint, **control, **main, **more}
+    return CreateTab(
+        fields=fields,
+        shape=shape,
+        preset=preset,
+        pad=pad,
+        generate=generate,
+        notice=notice,
+        words=words,
+        result=result,
+    )
+
+
+def control_row(start: dict[str, Any]) -> dict[str, Component]:
+    """Whether the sketch counts, and how much."""
+    with gr.Row(elem_id="control-row"):
+        use_sketch = gr.Checkbox(
+            start["use_sketch"],
+            label="Follow the sketch",
+            elem_id="use-sketch",
+            container=False,
+            min_width=150,
+            scale=0,
+        )
+        scale = gr.Slider(
+            0, 2, start["conditioning_scale"], step=0.05, label="How closely", elem_id="control-scale", min_width=180
+        )
+    return {"use_sketch": use_sketch, "conditioning_scale": scale}
+
+
+def negative_prompt() -> gr.Textbox:
+    """What the picture should not show, folded."""
+    with gr.Accordion("Leave out", open=False, elem_id="negative-fold"):
+        return gr.Textbox(
+            label="Negative prompt",
+            show_label=False,
+            placeholder="What it should not show (negative prompt)",
+            lines=2,
+            max_lines=6,
+            elem_id="negative-prompt",
+        )
+
+
+def main_row(studio: Studio, start: dict[str, Any]) -> tuple[dict[str, Component], gr.Dropdown, gr.Dropdown]:
+    """Shape, count, seed and preset: what people change most."""
+    presets = [(preset.label, preset.name) for preset in studio.presets()]
+    with gr.Row(elem_id="main-row"):
+        shape = gr.Dropdown([*SHAPES, CUSTOM], value="Square", label="Shape", elem_id="shape", min_width=120)
+        count = gr.Number(
+            start["count"], label="Pictures", precision=0, minimum=1, maximum=64, elem_id="count", min_width=72
+        )
+        seed = OwnComponent("seed_box", value=start["seed"], elem_id="seed")
+        preset = gr.Dropdown([("Preset", ""), *presets], value="", label="Preset", elem_id="preset", min_width=140)
+    return {"count": count, "seed": seed}, shape, preset
+
+
+def more_options(studio: Studio, start: dict[str, Any]) -> dict[str, Component]:
+    """Every other knob, folded."""
+    schedulers = [(row.label, row.name) for row in studio.registry.schedulers.values()]
+    sigmas = list(dict.fromkeys(name for row in studio.registry.schedulers.values() for name in row.sigmas))
+    number: dict[str, Any] = {"precision": 0, "min_width": 100}
+    with gr.Accordion("More", open=False, elem_id="more"):
+        with gr.Row():
+            steps = gr.Slider(1, 150, start["num_inference_steps"], step=1, label="Steps", elem_id="steps")
+            guidance = gr.Slider(
+                0,
+                30,
+                start["guidance_scale"],
+                step=0.5,
+                label="Guidance: how strictly the prompt is taken",
+                elem_id="guidance",
+            )
+        with gr.Row():
+            scheduler = gr.Dropdown(schedulers, value=start["scheduler"], label="Scheduler", elem_id="scheduler")
+            spacing = gr.Dropdown(sigmas, value="default", label="Sigmas", elem_id="sigmas")
+        with gr.Row():
+            width = gr.Number(start["width"], label="Width", step=8, elem_id="width", **number)
+            height = gr.Number(start["height"], label="Height", step=8, elem_id="height", **number)
+            skip = gr.Number(
+                start["clip_skip"], label="Clip skip", minimum=0, maximum=12, elem_id="clip-skip", **number
+            )
+        with gr.Row():
+            begin = gr.Slider(
+                0, 1, 0.0, step=0.05, label="Sketch counts from (share of the steps)", elem_id="control-start"
+            )
+            end = gr.Slider(0, 1, 1.0, step=0.05, label="Sketch counts until", elem_id="control-end")
+    return {
+        "num_inference_steps": steps,
+        "guidance_scale": guidance,
+        "scheduler": scheduler,
+        "sigmas": spacing,
+        "width": width,
+        "height": height,
+        "clip_skip": skip,
+        "control_guidance_start": begin,
+        "control_guidance_end": end,
+    }

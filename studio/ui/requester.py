@@ -1,0 +1,10 @@
+"""Who uses the page, as the guard before every route found out."""
+
+import gradio as gr
+
+from studio.access import User
+
+
+def requester(request: gr.Request) -> User:
+    """The user of an event. Raises: AttributeError, if the page is served without the guard: nobody gets rights then."""
+    return request.request.state.user

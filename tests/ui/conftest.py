@@ -1,0 +1,113 @@
+"""The page in a browser: the real application with a worker that only paints. STUDIO_URL points at another server."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+from studio.ui import fast_import
+
+fast_import.install()
+
+from studio.api.guard import Policy  # noqa: E402
+from studio.app import build_studio, build_web  # noqa: E402
+from studio.jobs.worker import Dispatcher  # noqa: E402
+from studio.services import Studio  # noqa: E402
+from studio.settings import load_settings  # noqa: E402
+from tests.ui import fake_worker  # noqa: E402
+
+CHROMIUM = os.environ.get("STUDIO_CHROMIUM", "/usr/bin/chromium")
+ARGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync""".split()
+READY = "#sketch-pad[data-ready]"
+
+
+@dataclass
+class Served:
+    """A running server; `studio` is None when it is somebody else's."""
+
+    url: str
+    studio: Studio | None
+
+
+def fake_studio(folder) -> Studio:
+    """The real stores and services with the painting worker."""
+    studio = build_studio(load_settings(folder))
+    wiring = replace(studio.dispatcher.wiring, start_worker=fake_worker.main)
+    studio.dispatcher = Dispatcher(studio.jobs, studio.events, wiring)
+    return studio
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> Iterator[Served]:
+    if url := os.environ.get("STUDIO_URL"):
+        yield Served(url, None)
+        return
+    import uvicorn
+
+    studio = fake_studio(tmp_path_factory.mktemp("studio"))
+    studio.dispatcher.start()
+    config = uvicorn.Config(
+        build_web(studio, Policy()), host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    started = threading.Event()
+    startup = server.startup
+
+    async def note_start(sockets=None):
+        await startup(sockets)
+        started.set()
+
+    server.startup = note_start
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    assert started.wait(60)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield Served(f"http://127.0.0.1:{port}", studio)
+    studio.events.close()
+    server.should_exit = True
+    thread.join(20)
+    studio.dispatcher.stop()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if not os.path.exists(CHROMIUM):
+        pytest.skip("there is no Chromium here; STUDIO_CHROMIUM names one")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, served) -> Iterator[Callable]:
+    """Open the page as a new visitor; afterwards: no page error, no request to anywhere else."""
+    contexts, errors, foreign = [], [], []
+
+    def opened(context=None, *, width: int = 1280, height: int = 900, scheme: str = "light"):
+        if context is None:
+            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+            contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on(
+            "request", lambda r: None if r.url.startswith((served.url, "data:", "blob:")) else foreign.append(r.url)
+        )
+        page.goto(served.url)
+        page.wait_for_selector(READY)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not errors
+    assert not foreign
+
+
+@pytest.fixture
+def page(visit):
+    return visit()

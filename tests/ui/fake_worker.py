@@ -1,0 +1,107 @@
+"""A worker for the page's tests: it speaks studio.messages and paints simple pictures, without torch.
+
+Words in the prompt steer it: "slow" takes many steps, "fail" fails, "die" ends the process.
+"""
+
+import io
+import os
+from multiprocessing.connection import Connection
+
+from PIL import Image, ImageDraw
+
+from studio.messages import (
+    Cancel,
+    Cancelled,
+    Failed,
+    Generate,
+    Hello,
+    Preview,
+    Progress,
+    RawImage,
+    Ready,
+    Residency,
+    Resident,
+    Result,
+    Shutdown,
+)
+
+STEP_SECONDS = 0.03
+
+
+def main(connection: Connection) -> None:
+    """Serve until Shutdown or until the other end is gone."""
+    try:
+        while True:
+            message = connection.recv()
+            if isinstance(message, Shutdown):
+                return
+            if isinstance(message, Hello):
+                connection.send(Ready(device="cpu", device_name="Test", precision="fp32", kernel="none", versions={}))
+            elif isinstance(message, Residency):
+                connection.send(Resident(models=(), memory={}))
+            elif isinstance(message, Generate) and not run(connection, message):
+                return
+    except (EOFError, OSError):
+        return
+
+
+def run(connection: Connection, job: Generate) -> bool:
+    """One job; False when the worker should end."""
+    prompt, total = job.params.prompt, job.params.num_inference_steps
+    connection.send(Progress(job.job_id, "loading", 0, total))
+    if "die" in prompt:
+        os._exit(3)
+    if "fail" in prompt:
+        connection.send(Failed(job.job_id, "The device ran out of memory.", "Make the picture smaller."))
+        return True
+    seconds = STEP_SECONDS * (20 if "slow" in prompt else 1)
+    for step in range(1, total + 1):
+        if connection.poll(seconds):
+            message = connection.recv()
+            if isinstance(message, Cancel) and message.job_id == job.job_id:
+                connection.send(Cancelled(job.job_id))
+                return True
+            if isinstance(message, Shutdown):
+                return False
+        connection.send(Progress(job.job_id, "denoising", step, total, seconds * (total - step)))
+        if job.preview_every:
+            connection.send(Preview(job.job_id, step, jpeg(paint(job, job.params.seed, step / total))))
+    connection.send(Progress(job.job_id, "decoding", total, total, 0.0))
+    images = tuple(raw(paint(job, job.params.seed + i, 1.0), job.params.seed + i) for i in range(job.params.count))
+    connection.send(
+        Result(job.job_id, images, {"load": 0.4, "encode": 0.02, "denoise": seconds * total, "decode": 0.1})
+    )
+    return True
+
+
+def paint(job: Generate, seed: int, done: float) -> Image.Image:
+    """A red house under a night sky, as far as it has come; the seed moves the moon."""
+    width, height = job.params.width, job.params.height
+    image = Image.new("RGB", (width, height), (18, 24, 58))
+    draw = ImageDraw.Draw(image)
+
+    def box(left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
+        return left * width, top * height, right * width, bottom * height
+
+    moon = 0.1 + (seed % 70) / 100
+    draw.ellipse(box(moon, 0.08, moon + 0.12, 0.2), fill=(240, 230, 190))
+    draw.rectangle(box(0, 0.78, 1, 1), fill=(34, 70, 44))
+    draw.rectangle(box(0.3, 0.5, 0.7, 0.79), fill=(176, 48, 36))
+    draw.polygon(
+        [(0.25 * width, 0.51 * height), (0.5 * width, 0.3 * height), (0.75 * width, 0.51 * height)], fill=(110, 34, 30)
+    )
+    draw.rectangle(box(0.45, 0.63, 0.55, 0.79), fill=(70, 30, 24))
+    noise = Image.effect_noise((width, height), 90).convert("RGB")
+    return Image.blend(noise, image, done)
+
+
+def jpeg(image: Image.Image) -> bytes:
+    """A small JPEG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+def raw(image: Image.Image, seed: int) -> RawImage:
+    """The picture as a worker sends it."""
+    return RawImage(width=image.width, height=image.height, rgb=image.tobytes(), seed=seed)
