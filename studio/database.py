@@ -50,6 +50,11 @@ STUDIO_MIGRATIONS = (
         token_hash BLOB PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL, expires REAL NOT NULL
     );
     """,
+    """
+    CREATE TABLE IF NOT EXISTS uploads (
+        owner TEXT NOT NULL, asset TEXT NOT NULL, created REAL NOT NULL, PRIMARY KEY (owner, asset)
+    );
+    """,
 )
 
 
@@ -64,10 +69,14 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(path, error) from error
-        with _explained(path):
-            if self._connection().execute("PRAGMA quick_check").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("the file is damaged")
-            self._migrate(migrations)
+        try:
+            with _explained(path):
+                if self._connection().execute("PRAGMA quick_check").fetchone()[0] != "ok":
+                    raise sqlite3.DatabaseError("the check found errors")
+                self._migrate(migrations)
+        except StorageError:
+            self.close()  # Windows cannot set an open file aside
+            raise
 
     @contextmanager
     def read(self) -> Generator[sqlite3.Connection]:
@@ -78,15 +87,15 @@ class Database:
     @contextmanager
     def write(self) -> Generator[sqlite3.Connection]:
         """One transaction: all of it, or nothing when the block raises. Raises: StorageError, if the disk is full."""
-        connection = self._connection()
         with _explained(self.path):
+            connection = self._connection()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                _roll_back(connection)
                 raise
-            connection.execute("COMMIT")
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -99,10 +108,14 @@ class Database:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = sqlite3.connect(self.path, timeout=15, isolation_level=None)
-            connection.row_factory = sqlite3.Row
-            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-                connection.execute(f"PRAGMA {pragma}")
             self._local.connection = connection
+            connection.row_factory = sqlite3.Row
+            try:
+                for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+                    connection.execute(f"PRAGMA {pragma}")
+            except sqlite3.Error:
+                self.close()
+                raise
         return connection
 
     def _migrate(self, migrations: Sequence[str]) -> None:
@@ -118,8 +131,7 @@ class Database:
             try:
                 connection.executescript(script)
             except sqlite3.Error:
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
+                _roll_back(connection)
                 raise
 
 
@@ -131,16 +143,34 @@ def open_studio_database(path: Path) -> tuple[Database, list[str]]:
     try:
         return Database(path, STUDIO_MIGRATIONS), []
     except DamagedError:
-        kept = path.with_name(f"{path.name}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
-        path.replace(kept)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        kept = _set_aside(path)
         warning = f"{path.name} was damaged; it was kept as {kept.name} and a new one begun. Waiting jobs are lost."
         return Database(path, STUDIO_MIGRATIONS), [warning]
 
 
+def _set_aside(path: Path) -> Path:
+    """Rename a damaged database, with the journal that belongs to it; its new name."""
+    kept = path.with_name(f"{path.name}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
+    while kept.exists():
+        kept = kept.with_name(f"{kept.name}-again")
+    try:
+        for suffix in ("-wal", "-shm", ""):  # a journal left behind would be read into the new file
+            with suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).replace(kept.with_name(kept.name + suffix))
+    except OSError as error:
+        raise cannot_write(kept, error) from error
+    return kept
+
+
 class DamagedError(StorageError):
     """The file is no database, or was damaged."""
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """End the transaction, which sqlite has done itself when the disk was full."""
+    with suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 @contextmanager
@@ -150,9 +180,9 @@ def _explained(path: Path) -> Generator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise StorageError(f"{path} cannot be used: {error}.") from error
-    except sqlite3.IntegrityError:
-        raise
     except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # a broken constraint or a bug, which its caller knows about
+            raise
         raise DamagedError(
             f"{path} is damaged: {error}.", hint="Start the studio again: it sets the file aside."
         ) from error
