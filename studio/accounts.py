@@ -92,7 +92,7 @@ class Brake:
     """
 
     clock: Callable[[], float] = time.monotonic
-    tries: dict[tuple[str, Law], tuple[int, float]] = field(default_factory=dict)
+    tries: dict[tuple[str, Law], tuple[int, float]] = field(default_factory=dict[tuple[str, Law], tuple[int, float]])
 
     def wait(self, *keys: tuple[str, Law]) -> float:
         """Seconds until the next try is heard; 0 when it is heard now."""

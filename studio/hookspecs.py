@@ -33,7 +33,7 @@ class SchedulerSpec:
     name: str
     label: str
     class_name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     sigmas: tuple[str, ...] = ("default",)
 
 

@@ -21,7 +21,7 @@ class ModelLocation:
     path: str
     kind: str
     base: str
-    card: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)

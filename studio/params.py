@@ -5,16 +5,15 @@ nothing is left to choose. Only params are queued, written into the PNG and repl
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Self, cast, get_args, get_origin, get_type_hints
 
 from studio.errors import InvalidRequestError
 
 PARAMS_VERSION = 1
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,44 +172,44 @@ def check_range(field: str, value: float, low: float, high: float) -> None:
         )
 
 
-def _read(cls: type[T], data: Mapping[str, Any], what: str) -> T:
+def _read(cls: Any, data: Any, what: str) -> Any:
     if not isinstance(data, Mapping):
         raise InvalidRequestError(f"The {what} is not an object with named fields.", field=what)
-    hints = get_type_hints(cls)
-    if unknown := sorted(set(data) - set(hints)):
+    values, hints = cast(Mapping[str, Any], data), get_type_hints(cls)
+    if unknown := sorted(set(values) - set(hints)):
         raise InvalidRequestError(
             f"Unknown field {unknown[0]!r}.", field=str(unknown[0]), hint=f"Known fields: {', '.join(hints)}."
         )
     required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
-    if missing := sorted(required - set(data)):
+    if missing := sorted(required - set(values)):
         raise InvalidRequestError(f"The field {missing[0]!r} is missing.", field=missing[0])
-    return cls(**{name: _value(hints[name], value, name) for name, value in data.items()})
+    return cls(**{name: _value(hints[name], value, name) for name, value in values.items()})
 
 
-def _value(hint: object, value: object, field: str) -> object:
+def _value(hint: Any, value: Any, field: str) -> Any:
     if get_origin(hint) is UnionType:
         if value is None:
             return None
         hint = next(arg for arg in get_args(hint) if arg is not type(None))
     if get_origin(hint) is tuple:
         return _items(hint, value, field)
-    if isinstance(hint, type) and hint in (ControlUnit, AdapterRef):
+    if hint in (ControlUnit, AdapterRef):
         return _read(hint, value, field)
     return _scalar(hint, value, field)
 
 
-def _items(hint: object, value: object, field: str) -> tuple[object, ...]:
+def _items(hint: Any, value: Any, field: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise InvalidRequestError(f"{field} must be a list, found {value!r:.60}.", field=field)
-    args = get_args(hint)
+    items, args = cast(Sequence[Any], value), get_args(hint)
     if args[-1] is Ellipsis:
-        return tuple(_value(args[0], item, field) for item in value)
-    if len(value) != len(args):
-        raise InvalidRequestError(f"{field} must hold {len(args)} values, found {len(value)}.", field=field)
-    return tuple(_value(arg, item, field) for arg, item in zip(args, value, strict=True))
+        return tuple(_value(args[0], item, field) for item in items)
+    if len(items) != len(args):
+        raise InvalidRequestError(f"{field} must hold {len(args)} values, found {len(items)}.", field=field)
+    return tuple(_value(arg, item, field) for arg, item in zip(args, items, strict=True))
 
 
-def _scalar(hint: object, value: object, field: str) -> object:
+def _scalar(hint: Any, value: Any, field: str) -> Any:
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

@@ -29,11 +29,11 @@ class Row(Protocol):
 class Registry:
     """The tables by name. `extensions` are the names of those that loaded; `warnings` says why others did not."""
 
-    schedulers: dict[str, SchedulerSpec] = field(default_factory=dict)
-    control_kinds: dict[str, ControlKindSpec] = field(default_factory=dict)
-    tabs: dict[str, TabSpec] = field(default_factory=dict)
-    extensions: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    schedulers: dict[str, SchedulerSpec] = field(default_factory=dict[str, SchedulerSpec])
+    control_kinds: dict[str, ControlKindSpec] = field(default_factory=dict[str, ControlKindSpec])
+    tabs: dict[str, TabSpec] = field(default_factory=dict[str, TabSpec])
+    extensions: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
 
 
 def load_registry(extension_dirs: Sequence[Path] = ()) -> Registry:

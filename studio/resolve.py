@@ -126,7 +126,7 @@ class Resolver:
 class _Notes:
     """What was put right on the way, as sentences for the person."""
 
-    lines: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list[str])
 
     def text(self, name: str, text: str) -> str:
         """Text without control characters, at most PROMPT_MAX long."""

@@ -33,7 +33,7 @@ class Job:
     created: float
     results: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
     started: float | None = None
     finished: float | None = None
 
@@ -75,8 +75,14 @@ class JobQueue:
             raise MissingError(f"There is no job {job_id[:40]}.")
         return job
 
-    def list(self, owner: str | None = None, states: Sequence[str] | None = None, limit: int = 100) -> list[Job]:
-        """Jobs, newest first; of one owner and in some states, if given."""
+    def list(
+        self,
+        owner: str | None = None,
+        states: Sequence[str] | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[Job]:
+        """Jobs, newest first: of one owner, in some states, and older than the job `before`, where given."""
         where, values = ["1"], list[object]()
         if owner is not None:
             where.append("owner = ?")
@@ -84,7 +90,10 @@ class JobQueue:
         if states:
             where.append(f"state IN ({', '.join('?' * len(states))})")
             values.extend(states)
-        sql = f"SELECT * FROM jobs WHERE {' AND '.join(where)} ORDER BY created DESC, position DESC LIMIT ?"
+        if before is not None:
+            where.append("rowid < (SELECT rowid FROM jobs WHERE id = ?)")
+            values.append(before)
+        sql = f"SELECT * FROM jobs WHERE {' AND '.join(where)} ORDER BY rowid DESC LIMIT ?"
         with self.database.read() as tx:
             return [_job(row) for row in tx.execute(sql, (*values, min(max(limit, 1), 500)))]
 
@@ -101,6 +110,8 @@ class JobQueue:
 
     def claim(self) -> Job | None:
         """Take the next queued job to run it; two callers never get the same one."""
+        if not self.count_waiting():
+            return None
         with self.database.write() as tx:
             row = tx.execute("SELECT id FROM jobs WHERE state = 'queued' ORDER BY position LIMIT 1").fetchone()
             if row is None:
@@ -131,16 +142,12 @@ class JobQueue:
         self, job_id: str, results: Sequence[int], warnings: Sequence[str], seconds: Mapping[str, float]
     ) -> None:
         """Mark a running job as done, with its pictures."""
-        values = (json.dumps(list(results)), json.dumps(list(warnings)), json.dumps(dict(seconds)))
-        with self.database.write() as tx:
-            tx.execute("UPDATE jobs SET results = ?, warnings = ?, seconds = ? WHERE id = ?", (*values, job_id))
-        self._end(job_id, "done", only="running")
+        said = {"results": list(results), "warnings": list(warnings), "seconds": dict(seconds)}
+        self._end(job_id, "done", only="running", **{name: json.dumps(value) for name, value in said.items()})
 
     def fail(self, job_id: str, message: str, hint: str) -> None:
         """Mark a running job as failed, with what happened and what to do."""
-        with self.database.write() as tx:
-            tx.execute("UPDATE jobs SET error = ?, hint = ? WHERE id = ?", (message, hint, job_id))
-        self._end(job_id, "failed", only="running")
+        self._end(job_id, "failed", only="running", error=message, hint=hint)
 
     def set_cancelled(self, job_id: str) -> None:
         """Mark a running job as cancelled."""
@@ -148,27 +155,35 @@ class JobQueue:
 
     def requeue(self, job_id: str, note: str) -> bool:
         """Put a running job back where it was in the queue, marked; False when it has had its attempts."""
-        if self.required(job_id).attempts >= ATTEMPTS:
-            return False
+        with self.database.write() as tx:
+            done = tx.execute(
+                "UPDATE jobs SET state = 'queued', note = ?, started = NULL"
+                " WHERE id = ? AND state = 'running' AND attempts < ?",
+                (note, job_id, ATTEMPTS),
+            )
+            return done.rowcount == 1
+
+    def put_back(self, job_id: str) -> None:
+        """Put a running job back as if it had not begun: the studio is told to stop, which is no fault of the job."""
         with self.database.write() as tx:
             tx.execute(
-                "UPDATE jobs SET state = 'queued', note = ?, started = NULL WHERE id = ? AND state = 'running'",
-                (note, job_id),
+                "UPDATE jobs SET state = 'queued', attempts = attempts - 1, started = NULL"
+                " WHERE id = ? AND state = 'running'",
+                (job_id,),
             )
-        return True
 
     def retry(self, job_id: str) -> Job:
         """Queue a failed or cancelled job again, as a fresh one at the end. Raises: JobError, for any other state."""
         job = self.required(job_id)
-        if job.state not in ("failed", "cancelled"):
-            raise JobError(f"Only a failed or cancelled job can be tried again; this one is {job.state}.")
         with self.database.write() as tx:
             last = tx.execute("SELECT max(position) FROM jobs").fetchone()[0]
-            tx.execute(
+            done = tx.execute(
                 "UPDATE jobs SET state = 'queued', attempts = 0, error = '', hint = '', note = '', position = ?,"
-                " started = NULL, finished = NULL WHERE id = ?",
+                " started = NULL, finished = NULL WHERE id = ? AND state IN ('failed', 'cancelled')",
                 (last + 1, job_id),
             )
+        if done.rowcount != 1:
+            raise JobError(f"Only a failed or cancelled job can be tried again; this one is {job.state}.")
         return self.required(job_id)
 
     def recover(self) -> Sequence[Job]:
@@ -179,23 +194,19 @@ class JobQueue:
                 self.fail(job.id, "The studio stopped twice while this job ran.", "Try it again, or make it smaller.")
         return [self.required(job.id) for job in interrupted]
 
-    def _end(self, job_id: str, state: str, *, only: str) -> bool:
+    def _end(self, job_id: str, state: str, *, only: str, **columns: str) -> bool:
+        """End a job that is in the state `only`, and set these columns with it; whether it was."""
+        names = "".join(f", {name} = ?" for name in columns)
         with self.database.write() as tx:
             done = tx.execute(
-                "UPDATE jobs SET state = ?, finished = ? WHERE id = ? AND state = ?",
-                (state, time.time(), job_id, only),
+                f"UPDATE jobs SET state = ?, finished = ?{names} WHERE id = ? AND state = ?",
+                (state, time.time(), *columns.values(), job_id, only),
             )
             return done.rowcount == 1
 
 
 def _job(row: sqlite3.Row) -> Job:
-    plain = dict(row)
-    return Job(
-        **plain
-        | {
-            "params": json.loads(row["params"]),
-            "results": tuple(json.loads(row["results"])),
-            "warnings": tuple(json.loads(row["warnings"])),
-            "seconds": json.loads(row["seconds"]),
-        }
-    )
+    values: dict[str, Any] = dict(row)
+    values |= {name: json.loads(row[name]) for name in ("params", "seconds")}
+    values |= {name: tuple(json.loads(row[name])) for name in ("results", "warnings")}
+    return Job(**values)

@@ -69,7 +69,7 @@ class _State:
     running: Job | None = None
     prefetch: Prefetch | None = None
     failures: int = 0
-    answers: list["queue.SimpleQueue[Resident]"] = field(default_factory=list)
+    answers: list["queue.SimpleQueue[Resident]"] = field(default_factory=list["queue.SimpleQueue[Resident]"])
 
 
 class Dispatcher:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, cast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,11 @@ class Card:
     @classmethod
     def read(cls, file: Path) -> Self:
         """Read card.json; entries that we do not know are left. Raises: ValueError, if it is no JSON object."""
-        data = json.loads(file.read_text("utf-8"))
-        if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        data: Any = json.loads(file.read_text("utf-8"))
+        if not isinstance(data, dict) or not isinstance(cast(dict[str, Any], data).get("name"), str):
             raise ValueError("it is no object with a name")
         names = {field.name for field in fields(cls)}
-        known = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key in names}
+        known: dict[str, Any] = {key: value for key, value in cast(dict[str, Any], data).items() if key in names}
+        lists = {key: cast(list[str], value) for key, value in known.items() if isinstance(value, list)}
+        known |= {key: tuple(value) for key, value in lists.items()}
         return cls(**known)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from studio.library.card import Card
 
@@ -56,10 +56,10 @@ def read_header(file: Path) -> dict[str, Any]:
         length = int.from_bytes(stream.read(8), "little")
         if not 2 <= length <= min(HEADER_MAX, file.stat().st_size - 8):
             raise ValueError(f"{file.name} is damaged or no safetensors file")
-        header = json.loads(stream.read(length))
+        header: Any = json.loads(stream.read(length))
     if not isinstance(header, dict):
         raise ValueError(f"{file.name} has no table of tensors")
-    return {name: entry for name, entry in header.items() if name != "__metadata__"}
+    return {name: entry for name, entry in cast(dict[str, Any], header).items() if name != "__metadata__"}
 
 
 def precision_of(folder: Path) -> str:
@@ -67,8 +67,9 @@ def precision_of(folder: Path) -> str:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         return "unknown"
-    found = [DTYPES.get(entry["dtype"], entry["dtype"].lower()) for entry in read_header(weights[0]).values()]
-    return max(set(found), key=found.count) if found else "unknown"
+    found = [str(entry["dtype"]) for entry in read_header(weights[0]).values()]
+    most = max(set(found), key=found.count, default="unknown")
+    return DTYPES.get(most, most.lower())
 
 
 def _checkpoint(folder: Path) -> Identity:
@@ -138,7 +139,7 @@ def guess_control_kind(name: str) -> str:
 def _json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
-    data = json.loads(file.read_text("utf-8"))
+    data: Any = json.loads(file.read_text("utf-8"))
     if not isinstance(data, dict):
         raise ValueError(f"{file.name} is no JSON object")
-    return data
+    return cast(dict[str, Any], data)
