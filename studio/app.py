@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import socket
 import sys
 import webbrowser
 from collections.abc import Generator
@@ -20,6 +21,7 @@ from studio.errors import StartError, StudioError
 from studio.gallery.assets import AssetStore
 from studio.gallery.drafts import Drafts
 from studio.gallery.index import Gallery
+from studio.gallery.uploads import Uploads
 from studio.jobs.events import Events
 from studio.jobs.queue import JobQueue
 from studio.jobs.worker import Dispatcher, Wiring
@@ -105,6 +107,7 @@ def build_studio(settings: Settings) -> Studio:
         library=library,
         gallery=gallery,
         assets=assets,
+        uploads=Uploads(database),
         drafts=Drafts(database),
         jobs=jobs,
         events=events,
@@ -136,23 +139,23 @@ def write_log_files(folder: Path) -> None:
 
 def serve(settings: Settings, options: ServeOptions) -> int:
     """Serve the page until Ctrl+C. Raises: StartError and StorageError, before anything is served."""
-    from studio.server import choose_port
+    from studio.server import listen_on
 
     settings.paths.create()
     with StudioLock(settings.paths.lock) as lock:
         host = "0.0.0.0" if options.listen else "127.0.0.1"
-        port = choose_port(host, options.port)
-        studio = build_studio(settings)
-        studio.dispatcher.start()  # the worker imports torch while the page is built
-        try:
-            _serve(studio, options, host, port, lock)
-        finally:
-            studio.events.close()
-            studio.dispatcher.stop()
+        with listen_on(host, options.port) as listener:
+            studio = build_studio(settings)
+            studio.dispatcher.start()  # the worker imports torch while the page is built
+            try:
+                _serve(studio, options, listener, lock)
+            finally:
+                studio.events.close()
+                studio.dispatcher.stop()
     return 0
 
 
-def _serve(studio: Studio, options: ServeOptions, host: str, port: int, lock: StudioLock) -> None:
+def _serve(studio: Studio, options: ServeOptions, listener: socket.socket, lock: StudioLock) -> None:
     from studio.api.guard import Policy, listening_hosts
     from studio.server import Server
 
@@ -165,7 +168,8 @@ def _serve(studio: Studio, options: ServeOptions, host: str, port: int, lock: St
     said = set_up_accounts(studio.accounts, options) if shared else []
     with suppress(StudioError):  # a courtesy: without a checkpoint the page says so itself
         studio.prefetch(controls=("scribble",))
-    server = Server(build_web(studio, policy), host, port)
+    server = Server(build_web(studio, policy), listener)
+    port = listener.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
 
     def ready() -> None:
@@ -218,8 +222,8 @@ def set_up_accounts(accounts: Accounts, options: ServeOptions) -> list[str]:
     given = [read_account(text) for text in options.auth]
     if options.auth_file is not None:
         given += read_accounts(options.auth_file)
-    for account in given:
-        accounts.put(account)
+    if given:
+        accounts.keep_only(given)
     made = accounts.ensure_one()
     if made is not None:
         return [f"Account made for guests: name {made.name}, password {made.password} (shown this once)."]

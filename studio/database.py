@@ -20,8 +20,9 @@ STUDIO_MIGRATIONS = (
         created REAL NOT NULL, started REAL, finished REAL
     );
     CREATE INDEX jobs_waiting ON jobs (state, position);
-    CREATE INDEX jobs_newest ON jobs (created);
-    CREATE INDEX jobs_owned ON jobs (owner, created);
+    CREATE INDEX jobs_placed ON jobs (position);
+    CREATE INDEX jobs_owned ON jobs (owner);
+    CREATE INDEX jobs_in_state ON jobs (state);
     CREATE TABLE gallery (
         id INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL, owner TEXT NOT NULL, path TEXT NOT NULL UNIQUE,
         thumbnail TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, seed INTEGER NOT NULL,

@@ -5,7 +5,8 @@
   - ModelNotFoundError      no model file under that name
   - BaseModelMismatchError  an adapter or control model made for another base model
   - AssetError              a picture that is missing, broken or too large
-  - JobError                a job that cannot be found, moved, cancelled or retried
+  - JobError                a job that cannot be moved, cancelled or retried
+  - MissingError            a job or a picture that is not here, or not yours
   - ForbiddenError          the user may not do this
   - StorageError            a folder or database that cannot be read or written
   - WorkerError             the generation process ended or cannot start
@@ -65,9 +66,15 @@ class AssetError(StudioError):
 
 
 class JobError(StudioError):
-    """A job that cannot be found, moved, cancelled or retried."""
+    """A job that cannot be moved, cancelled or retried."""
 
     hint = "Reload the page to see the present queue."
+
+
+class MissingError(StudioError):
+    """A job or a picture that is not here, or not yours."""
+
+    hint = "Reload the page to see what there is."
 
 
 class ForbiddenError(StudioError):

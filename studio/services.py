@@ -5,17 +5,18 @@ line use the same calls, so a sentence that refuses something reads the same eve
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from studio.access import User, require
 from studio.accounts import Accounts
-from studio.errors import ForbiddenError, MissingError
+from studio.errors import AssetError, ForbiddenError, MissingError
 from studio.gallery.assets import AssetStore
 from studio.gallery.drafts import Drafts
 from studio.gallery.index import Gallery, GalleryItem
 from studio.gallery.infotext import PictureSettings
 from studio.gallery.png import read_png
+from studio.gallery.uploads import Uploads
 from studio.jobs.events import Events
 from studio.jobs.queue import Job, JobQueue
 from studio.jobs.worker import Dispatcher
@@ -27,8 +28,10 @@ from studio.presets import Preset
 from studio.prompts.words import unknown_words
 from studio.registry import Registry
 from studio.resolve import Resolver
-from studio.settings import Settings
+from studio.settings import Settings, save_preferences
 from studio.strokes import clean_strokes, is_empty, rasterise
+
+GUEST_COUNT, GUEST_JOBS = 4, 10
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Studio:
     library: Library
     gallery: Gallery
     assets: AssetStore
+    uploads: Uploads
     drafts: Drafts
     jobs: JobQueue
     events: Events
@@ -65,7 +69,7 @@ class Studio:
     resolver: Resolver
     presets_found: list[Preset]
     accounts: Accounts
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list[str])
 
     # ---- generating
 
@@ -76,9 +80,10 @@ class Studio:
     def submit(self, request: GenerationRequest, user: User) -> Submitted:
         """Queue a generation; returns at once."""
         require(user, "generate")
-        self._check_assets(request, user)
+        self._check_guest(request, user)
         params, warnings = self.resolve(request)
         job = self.jobs.submit(params.to_dict(), owner=user.name, warnings=warnings)
+        self.dispatcher.announce(job)
         self.dispatcher.wake()
         return Submitted(job=job, params=params, warnings=warnings)
 
@@ -109,6 +114,7 @@ class Studio:
         """Queue a failed or cancelled job again, with the same params."""
         require(user, "generate")
         job = self.jobs.retry(self.job(job_id, user).id)
+        self.dispatcher.announce(job)
         self.dispatcher.wake()
         return job
 
@@ -123,7 +129,14 @@ class Studio:
     def add_asset(self, data: bytes, user: User) -> str:
         """Keep a picture that was uploaded; its asset id. Raises: AssetError, saying what is wrong with it."""
         require(user, "generate")
-        return self.assets.put_image(data)
+        asset_id = self.assets.put_image(data)
+        self.uploads.note(user.name, [asset_id])
+        return asset_id
+
+    def has_asset(self, asset_id: str, user: User, suffix: str = ".png") -> bool:
+        """Whether that asset is here and the user may see it."""
+        seen = user.may("see_all") or self.uploads.has(user.name, asset_id)
+        return seen and self.assets.exists(asset_id, suffix)
 
     def add_strokes(self, strokes: Mapping[str, Any], size: tuple[int, int], user: User) -> Drawing:
         """Keep a drawing: strokes as drawn, and the light-on-black map of `size` (width, height) that they give."""
@@ -132,11 +145,13 @@ class Studio:
         if is_empty(cleaned):
             return Drawing(map="", editor="", empty=True)
         image = rasterise(cleaned, *size)
-        return Drawing(map=self.assets.put_image(image), editor=self.assets.put_json(cleaned), empty=False)
+        drawing = Drawing(map=self.assets.put_image(image), editor=self.assets.put_json(cleaned), empty=False)
+        self.uploads.note(user.name, [drawing.map, drawing.editor])
+        return drawing
 
-    def read_settings(self, data: bytes) -> PictureSettings:
+    def read_settings(self, data: bytes, user: User) -> PictureSettings:
         """The settings that made a picture, from its own metadata, with notes on what could not be used."""
-        return read_png(data, self.assets.exists)
+        return read_png(data, lambda asset_id: self.has_asset(asset_id, user))
 
     def gallery_page(
         self, user: User, *, query: str = "", starred: bool = False, before: int | None = None, limit: int = 60
@@ -197,6 +212,13 @@ class Studio:
 
     # ---- the state of the studio
 
+    def change_preferences(self, changes: Mapping[str, Any], user: User) -> None:
+        """Keep what the person prefers; previews follow at once, the rest at the next start."""
+        require(user, "settings")
+        self.settings = save_preferences(self.settings, changes)
+        wiring = self.dispatcher.wiring
+        self.dispatcher.wiring = replace(wiring, preview_every=self.settings.preferences.preview_every)
+
     def status(self) -> dict[str, Any]:
         """Plain values: the worker's facts and state, how many jobs wait, warnings."""
         return {
@@ -220,11 +242,23 @@ class Studio:
     def _may_see(self, owner: str, user: User) -> bool:
         return owner == user.name or user.may("see_all")
 
-    def _check_assets(self, request: GenerationRequest, user: User) -> None:
-        if request.count > 4 and not user.may("see_all"):
+    def _check_guest(self, request: GenerationRequest, user: User) -> None:
+        """A guest works with their own pictures, and leaves room for others."""
+        if user.may("see_all"):
+            return
+        if request.count > GUEST_COUNT:
             raise ForbiddenError(
-                "A guest may ask for at most four pictures at once.", hint="Set the count to 4 or less."
+                f"A guest may ask for at most {GUEST_COUNT} pictures at once.",
+                hint=f"Set the count to {GUEST_COUNT} or less.",
             )
+        if len(self.list_jobs(user, states=("queued",), limit=GUEST_JOBS)) >= GUEST_JOBS:
+            raise ForbiddenError(
+                f"{GUEST_JOBS} of your jobs wait already.", hint="Wait until one is done, or cancel one."
+            )
+        units = [asset_id for unit in request.controls for asset_id in (unit.map, unit.source)]
+        for asset_id in (*units, request.init_image, request.mask_image):
+            if asset_id and not self.uploads.has(user.name, asset_id):
+                raise AssetError(f"The picture {asset_id[:16]!r} is not here.", hint="Upload it again.")
 
 
 def item_view(item: GalleryItem) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        user, answer = await self._judge(Request(scope | {"type": "http"}, receive))
+        user, answer = await self._judge(Request({**scope, "type": "http"}, receive))
         sending = _with_headers(send, scope["path"]) if scope["type"] == "http" else send
         if answer is None:
             scope.setdefault("state", {})["user"] = user

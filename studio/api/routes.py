@@ -1,107 +1,98 @@
 """The routes under /api/v1: the page and other programs use the same calls of `Studio`."""
 
-import json
+from pathlib import Path as File
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
-from studio.access import LOCAL_USER, User, require
-from studio.api.events import event_stream
-from studio.errors import (
-    AssetError,
-    ForbiddenError,
-    InvalidRequestError,
-    JobError,
-    StorageError,
-    StudioError,
-)
+from studio.access import User, require
+from studio.api.bodies import UPLOAD_MAX, bug, read_body, read_object, refusal, wrong_parameter
+from studio.api.docs import docs_page
+from studio.api.events import EventStream, status_view
+from studio.api.schemas import binary_body, file_answer, json_body, refusals, request_schema
+from studio.errors import InvalidRequestError, MissingError, StudioError
 from studio.params import GenerationRequest
 from studio.services import Studio, item_view
 
-UPLOAD_MAX, JSON_MAX = 96 * 2**20, 4 * 2**20
-STATUS: tuple[tuple[type[StudioError], int], ...] = (
-    (ForbiddenError, 403),
-    (JobError, 404),
-    (StorageError, 507),
-    (StudioError, 422),
-)
-JobId = Annotated[str, Path(description="The id of a job.")]
+JobId = Annotated[str, Path(description="The id of a job.", max_length=64)]
 ItemId = Annotated[int, Path(description="The id of a picture in the gallery.", ge=0, le=2**62)]
-Text = Annotated[str, Query(max_length=300)]
-
-
-class TooLargeError(StudioError):
-    """A body that is longer than its route takes."""
-
-    hint = "Send less."
+AssetId = Annotated[str, Path(description="The id that an upload was answered with.", max_length=64)]
+Browser = Annotated[str, Path(description="A name that the browser chose for itself.", max_length=100)]
+EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+Text = Annotated[str, Query(description="Words that the prompt holds.", max_length=300)]
+NAMES = "Nothing of that name is here, or it is not yours."
 
 
 def user_of(request: Request) -> User:
-    """Who asks, as the guard found out; the local user where no guard stands."""
-    return getattr(request.state, "user", LOCAL_USER)
+    """Who asks, as the guard found out; without a guard there is no answer."""
+    return request.state.user
 
 
 def build_api(studio: Studio) -> FastAPI:
-    """The application with all routes, its documentation under /api/v1/docs."""
+    """The application with all routes, to be put behind a Guard."""
     app = FastAPI(
         title="Maquette",
         version="1",
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
-        description="Submit generations, follow them, and fetch the pictures. Errors: {detail, field, hint}.",
+        description="Submit generations, follow them, and fetch the pictures. Refusals: {detail, field, hint}.",
+        responses=refusals(s403="You may not do that.", s422="Something in the request is wrong."),
     )
-    app.include_router(jobs_router(studio))
-    app.include_router(pictures_router(studio))
-    app.include_router(studio_router(studio))
+    app.include_router(router(studio))
 
     @app.exception_handler(StudioError)
-    async def _refuse(_request: Request, error: StudioError) -> JSONResponse:
+    async def _refuse(_request: Request, error: StudioError) -> Response:
         return refusal(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _parameter(_request: Request, error: RequestValidationError) -> Response:
+        return wrong_parameter(error)
+
+    @app.exception_handler(Exception)
+    async def _bug(_request: Request, error: Exception) -> Response:
+        return bug(error)
+
+    @app.get("/api/v1/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))
 
     return app
 
 
-def refusal(error: StudioError) -> JSONResponse:
-    """The answer for an error: the sentence that the page shows too, and the field, if one is to blame."""
-    status = 413 if isinstance(error, TooLargeError) else next(code for kind, code in STATUS if isinstance(error, kind))
-    body: dict[str, Any] = {"detail": str(error), "hint": error.hint}
-    if isinstance(error, InvalidRequestError):
-        body["field"] = error.field
-    return JSONResponse(body, status_code=status)
+def router(studio: Studio) -> APIRouter:
+    """Every route of ours."""
+    all_routes = APIRouter()
+    for part in (jobs_router, pictures_router, assets_router, studio_router):
+        all_routes.include_router(part(studio))
+    return all_routes
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, read until it is longer than `limit` bytes. Raises: TooLargeError."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise TooLargeError(f"The body is longer than {limit // 2**20} MB.")
-        parts.append(part)
-    return b"".join(parts)
-
-
-async def read_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object. Raises: InvalidRequestError, TooLargeError."""
+def send_file(request: Request, path: File, kind: str, name: str | None = None) -> Response:
+    """A file of ours; a browser that has it already is told so. Raises: MissingError, if it was removed by hand."""
     try:
-        data = json.loads(await read_body(request, JSON_MAX) or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"The body is no JSON: {error}.", field="body") from error
-    if not isinstance(data, dict):
-        raise InvalidRequestError("The body is no JSON object.", field="body")
-    return data
+        found = path.stat()
+    except OSError as error:
+        raise MissingError(f"The file {path.name} was removed from the disk.", hint="Delete the entry.") from error
+    tag = f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return FileResponse(path, media_type=kind, filename=name, headers=headers, stat_result=found)
 
 
 def jobs_router(studio: Studio) -> APIRouter:
     """Submitting, following, cancelling."""
-    router = APIRouter(prefix="/api/v1", tags=["jobs"])
+    router = APIRouter(prefix="/api/v1", tags=["jobs"], responses=refusals(s404=NAMES, s409="Its state forbids it."))
 
-    @router.post("/jobs", status_code=201, openapi_extra=_json_body("A generation request; blanks are chosen."))
+    @router.post("/jobs", status_code=201, openapi_extra=json_body("Blanks are chosen.", request_schema()))
     async def submit(request: Request) -> dict[str, Any]:
         """Queue a generation. Answers with the job, its params with nothing left to choose, and warnings."""
-        submitted = studio.submit(GenerationRequest.from_dict(await read_object(request)), user_of(request))
+        wanted = GenerationRequest.from_dict(await read_object(request))
+        submitted = await run_in_threadpool(studio.submit, wanted, user_of(request))
         return {
             "job": studio.job_view(submitted.job),
             "params": submitted.params.to_dict(),
@@ -128,32 +119,32 @@ def jobs_router(studio: Studio) -> APIRouter:
         """Queue a failed or cancelled job again."""
         return studio.job_view(studio.retry(job_id, user_of(request)))
 
-    @router.post("/jobs/{job_id}/move", openapi_extra=_json_body("{before: id of a waiting job, or null for last}"))
+    @router.post("/jobs/{job_id}/move", openapi_extra=json_body("{before: id of a waiting job, or null for last}"))
     async def move(job_id: JobId, request: Request) -> dict[str, Any]:
         """Change the order of the queue."""
         before = (await read_object(request)).get("before")
         if before is not None and not isinstance(before, str):
             raise InvalidRequestError("before must be the id of a job, or null.", field="before")
-        return studio.job_view(studio.move(job_id, before, user_of(request)))
+        return studio.job_view(await run_in_threadpool(studio.move, job_id, before, user_of(request)))
 
-    @router.get("/events")
+    @router.get("/events", response_class=StreamingResponse, responses=EVENTS)
     async def events(request: Request) -> Response:
         """Server-sent events: first `hello` with the state of things, then every change; each is one JSON object."""
-        return event_stream(studio, user_of(request))
+        return EventStream(studio, user_of(request))
 
     return router
 
 
 def pictures_router(studio: Studio) -> APIRouter:
     """The gallery and assets."""
-    router = APIRouter(prefix="/api/v1", tags=["pictures"])
+    router = APIRouter(prefix="/api/v1", tags=["pictures"], responses=refusals(s404=NAMES))
 
     @router.get("/gallery")
     def gallery(
         request: Request,
         query: Text = "",
         starred: bool = False,
-        before: int | None = None,
+        before: Annotated[int | None, Query(ge=0, le=2**62)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 60,
     ) -> list[dict[str, Any]]:
         """Your pictures, newest first, starting after the picture `before`."""
@@ -166,30 +157,25 @@ def pictures_router(studio: Studio) -> APIRouter:
         found = studio.gallery_item(item_id, user_of(request))
         return item_view(found) | {"params": found.params.to_dict(), "request": found.params.to_request().to_dict()}
 
-    @router.get("/gallery/{item_id}/file")
+    @router.get("/gallery/{item_id}/file", response_class=FileResponse, responses=file_answer("image/png", "The file."))
     def file(item_id: ItemId, request: Request, download: bool = False) -> Response:
-        """The PNG file itself, metadata included."""
+        """The PNG file itself, metadata included; `download` asks the browser to keep it under its name."""
         found = studio.gallery_item(item_id, user_of(request))
-        if not found.path.is_file():
-            raise AssetError(f"The file of picture {item_id} was removed from the disk.", hint="Delete the entry.")
-        shown = "attachment" if download else "inline"
-        return FileResponse(
-            found.path, media_type="image/png", filename=found.path.name, content_disposition_type=shown
-        )
+        return send_file(request, found.path, "image/png", found.path.name if download else None)
 
-    @router.get("/gallery/{item_id}/thumbnail")
+    @router.get("/gallery/{item_id}/thumbnail", response_class=FileResponse, responses=file_answer("image/webp", "It."))
     def thumbnail(item_id: ItemId, request: Request) -> Response:
         """A small WebP of the picture."""
         found = studio.gallery_item(item_id, user_of(request))
-        return FileResponse(studio.gallery.thumbnail(found), media_type="image/webp")
+        return send_file(request, studio.gallery.thumbnail(found), "image/webp")
 
-    @router.post("/gallery/{item_id}/star", openapi_extra=_json_body("{starred: true or false}"))
+    @router.post("/gallery/{item_id}/star", openapi_extra=json_body("{starred: true or false}"))
     async def star(item_id: ItemId, request: Request) -> dict[str, Any]:
         """Mark a picture, or take the mark off."""
         starred = (await read_object(request)).get("starred", True)
         if not isinstance(starred, bool):
             raise InvalidRequestError("starred must be true or false.", field="starred")
-        return item_view(studio.star(item_id, starred, user_of(request)))
+        return item_view(await run_in_threadpool(studio.star, item_id, starred, user_of(request)))
 
     @router.delete("/gallery/{item_id}")
     def delete(item_id: ItemId, request: Request) -> dict[str, Any]:
@@ -202,28 +188,41 @@ def pictures_router(studio: Studio) -> APIRouter:
         """Bring a picture back from the trash."""
         return item_view(studio.restore(item_id, user_of(request)))
 
-    @router.post("/assets", status_code=201, openapi_extra=_binary_body())
-    async def add_asset(request: Request) -> dict[str, Any]:
-        """Keep a picture (PNG, JPEG, WebP, GIF or BMP as the body); its id goes into requests."""
-        return {"id": studio.add_asset(await read_body(request, UPLOAD_MAX), user_of(request))}
+    return router
 
-    @router.get("/assets/{asset_id}")
-    def asset(asset_id: str) -> Response:
-        """A picture that was kept, as a PNG."""
-        path = studio.assets.path(asset_id)
-        if not path.is_file():
-            raise JobError(f"There is no picture {asset_id[:12]}.", hint="Upload it again.")
-        return FileResponse(path, media_type="image/png")
+
+def assets_router(studio: Studio) -> APIRouter:
+    """Pictures that go into requests, and pictures that hold requests."""
+    router = APIRouter(prefix="/api/v1", tags=["assets"], responses=refusals(s404=NAMES, s413="The body is too long."))
+    picture = binary_body("A picture: PNG, JPEG, WebP, GIF or BMP, at most 64 MB.")
+
+    def check(asset_id: str, user: User, suffix: str) -> None:
+        if not studio.has_asset(asset_id, user, suffix):
+            raise MissingError(f"There is no picture {asset_id[:12]!r}.", hint="Upload it again.")
+
+    @router.post("/assets", status_code=201, openapi_extra=picture)
+    async def add_asset(request: Request) -> dict[str, str]:
+        """Keep a picture; its id goes into requests."""
+        data = await read_body(request, UPLOAD_MAX)
+        return {"id": await run_in_threadpool(studio.add_asset, data, user_of(request))}
+
+    @router.get("/assets/{asset_id}", response_class=FileResponse, responses=file_answer("image/png", "The picture."))
+    def asset(asset_id: AssetId, request: Request) -> Response:
+        """A picture that you put in, as a PNG."""
+        check(asset_id, user_of(request), ".png")
+        return send_file(request, studio.assets.path(asset_id), "image/png")
 
     @router.get("/assets/{asset_id}/data")
-    def asset_data(asset_id: str) -> Any:
+    def asset_data(asset_id: AssetId, request: Request) -> Any:
         """What an editor kept beside a map, such as the strokes of a drawing."""
+        check(asset_id, user_of(request), ".json")
         return studio.assets.open_json(asset_id)
 
-    @router.post("/settings-from-picture", openapi_extra=_binary_body())
+    @router.post("/settings-from-picture", openapi_extra=picture)
     async def settings(request: Request) -> dict[str, Any]:
         """The request that a picture's metadata holds (ours, or A1111's), and notes on what could not be used."""
-        found = studio.read_settings(await read_body(request, UPLOAD_MAX))
+        data = await read_body(request, UPLOAD_MAX)
+        found = await run_in_threadpool(studio.read_settings, data, user_of(request))
         return {"request": found.request.to_dict(), "notes": list(found.notes)}
 
     return router
@@ -252,8 +251,7 @@ def studio_router(studio: Studio) -> APIRouter:
     @router.get("/status")
     def status(request: Request) -> dict[str, Any]:
         """The worker's state, the queue's length, warnings, and who you are."""
-        user = user_of(request)
-        return studio.status() | {"user": {"name": user.name, "role": user.role}}
+        return status_view(studio, user_of(request))
 
     @router.get("/residency")
     def residency(request: Request) -> dict[str, Any]:
@@ -262,35 +260,24 @@ def studio_router(studio: Studio) -> APIRouter:
         held = studio.residency()
         return {"models": [], "memory": {}} if held is None else {"models": list(held.models), "memory": held.memory}
 
-    @router.post("/unknown-words", openapi_extra=_json_body("{prompt, checkpoint or null}"))
+    @router.post("/unknown-words", openapi_extra=json_body("{prompt, checkpoint or null}"))
     async def unknown(request: Request) -> list[str]:
         """Words of a prompt that the checkpoint was never shown."""
         data = await read_object(request)
         prompt, checkpoint = data.get("prompt", ""), data.get("checkpoint")
         if not isinstance(prompt, str) or not isinstance(checkpoint, str | None):
             raise InvalidRequestError("prompt and checkpoint must be text.", field="prompt")
-        return studio.unknown_words(prompt[:20_000], checkpoint)
+        return await run_in_threadpool(studio.unknown_words, prompt[:20_000], checkpoint)
 
     @router.get("/drafts/{browser}")
-    def draft(browser: str, request: Request) -> dict[str, Any]:
+    def draft(browser: Browser, request: Request) -> dict[str, Any]:
         """What was typed and drawn in that browser."""
         return studio.draft(user_of(request), browser)
 
-    @router.put("/drafts/{browser}", openapi_extra=_json_body("Whatever the page wants to find again."))
-    async def save_draft(browser: str, request: Request) -> dict[str, bool]:
+    @router.put("/drafts/{browser}", openapi_extra=json_body("Whatever the page wants to find again."))
+    async def save_draft(browser: Browser, request: Request) -> dict[str, bool]:
         """Keep what was typed and drawn."""
-        studio.save_draft(user_of(request), browser, await read_object(request))
+        await run_in_threadpool(studio.save_draft, user_of(request), browser, await read_object(request))
         return {"saved": True}
 
     return router
-
-
-def _json_body(description: str) -> dict[str, Any]:
-    return {
-        "requestBody": {"description": description, "content": {"application/json": {"schema": {"type": "object"}}}}
-    }
-
-
-def _binary_body() -> dict[str, Any]:
-    schema = {"type": "string", "format": "binary"}
-    return {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": schema}}}}

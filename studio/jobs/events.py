@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +64,7 @@ class Events:
         async for event in self.follow(self.join(owner), beat):
             yield event
 
-    async def follow(self, listener: Listener, beat: float = 15.0) -> AsyncIterator[Event | None]:
+    async def follow(self, listener: Listener, beat: float = 15.0) -> AsyncGenerator[Event | None]:
         """The listener's events; None after each `beat` seconds without any. Ends when `close` is called."""
         try:
             while not self.closed:
@@ -78,7 +78,12 @@ class Events:
                 except TimeoutError:
                     yield None
         finally:
-            with self._lock:
+            self.leave(listener)
+
+    def leave(self, listener: Listener) -> None:
+        """Stop hearing; `follow` does so by itself once it was begun."""
+        with self._lock:
+            if listener in self._listeners:
                 self._listeners.remove(listener)
 
     def close(self) -> None:
