@@ -84,8 +84,6 @@ def test_closing_ends_every_stream():
 
 def test_silence_is_told_so_that_a_connection_stays_open():
     async def story():
-        events = Events()
-        async for event in events.listen(None, beat=0.01):
-            return event
+        return await anext(Events().listen(None, beat=0.01))
 
     assert run(story()) is None

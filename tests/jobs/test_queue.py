@@ -127,3 +127,43 @@ def test_two_threads_never_claim_the_same_job(queue):
 def test_a_job_that_is_not_there_is_named(queue):
     with pytest.raises(MissingError, match="no job nothing"):
         queue.required("nothing")
+
+
+def test_pages_follow_each_other_and_hold_every_job_once(queue):
+    ids = submit(queue, *map(str, range(25)))
+    pages, before = [], None
+    while page := queue.list("ann", limit=10, before=before):
+        pages.append([job.id for job in page])
+        before = page[-1].id
+    assert [len(page) for page in pages] == [10, 10, 5]
+    assert [job_id for page in pages for job_id in page] == ids[::-1]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    ["WHERE 1", "WHERE owner = 'ann'", "WHERE state = 'done'", "WHERE owner = 'ann' AND state IN ('done', 'failed')"],
+)
+def test_a_page_of_many_jobs_is_read_through_an_index_and_not_sorted(queue, ask):
+    sql = f"SELECT * FROM jobs {ask} AND rowid < 50 ORDER BY rowid DESC LIMIT 10"
+    with queue.database.read() as tx:
+        plan = " ".join(row["detail"] for row in tx.execute(f"EXPLAIN QUERY PLAN {sql}"))
+    assert "TEMP B-TREE" not in plan
+
+
+def test_a_job_put_back_by_a_stop_has_lost_no_attempt(queue):
+    (job_id,) = submit(queue, "a")
+    for _ in range(5):
+        assert queue.claim().attempts == 1
+        queue.put_back(job_id)
+    assert queue.get(job_id).state == "queued"
+
+
+def test_what_ended_once_stays_as_it_ended(queue):
+    (job_id,) = submit(queue, "a")
+    queue.claim()
+    queue.finish(job_id, [1], [], {})
+    queue.fail(job_id, "Too late.", "")
+    queue.set_cancelled(job_id)
+    assert not queue.requeue(job_id, "Again.")
+    job = queue.get(job_id)
+    assert (job.state, job.error, job.note, job.results) == ("done", "", "", (1,))
