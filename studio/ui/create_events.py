@@ -66,7 +66,10 @@ class CreateEvents:
             if what == "restore":
                 found = data.get("found") or {}
                 return self.filled(
-                    GenerationRequest.from_dict(found.get("request", {})), "Settings read.", *found.get("notes", [])
+                    GenerationRequest.from_dict(found.get("request", {})),
+                    user,
+                    "Settings read.",
+                    *found.get("notes", []),
                 )
             item = self.studio.gallery_item(int(data.get("item", 0)), user)
             if what == "seed":
@@ -76,7 +79,7 @@ class CreateEvents:
                 }
             made = item.params.to_request()
             if what == "settings":
-                return self.filled(made, "These are the settings of that picture.")
+                return self.filled(made, user, "These are the settings of that picture.")
             return self.varied(made, user)
         except StudioError as error:
             return {self.tab.notice: error_notice(error)}
@@ -90,7 +93,7 @@ class CreateEvents:
 
     # ---- filling the form
 
-    def filled(self, request: GenerationRequest, *notes: str) -> Values:
+    def filled(self, request: GenerationRequest, user: User, *notes: str) -> Values:
         """The whole form, and the drawing if there was one, for a request."""
         names = [entry.name for entry in self.studio.checkpoints() if entry.usable]
         known = request.checkpoint if request.checkpoint in names else None
@@ -99,7 +102,7 @@ class CreateEvents:
         missing = "" if known or not request.checkpoint else f"{request.checkpoint} is not here; {card.name} is chosen."
         unit = next((unit for unit in request.controls if unit.kind == KIND and unit.editor), None)
         drawn: Values = {}
-        if unit is not None:
+        if unit is not None and self.studio.has_asset(unit.editor, user, ".json"):
             strokes = self.studio.assets.open_json(unit.editor)
             drawn = {self.tab.pad: readable(strokes, values["width"], values["height"])}
         return (

@@ -44,18 +44,12 @@ def build_create_tab(studio: Studio, checkpoint: gr.Dropdown) -> CreateTab:
             pad = SketchPad(elem_id="sketch-pad")
             control = control_row(start)
             with gr.Column(elem_id="prompt-card"):
-                prompt = gr.Textbox(
-                    label="Prompt",
-                    placeholder="What should it show?",
-                    lines=2,
-                    max_lines=8,
-                    elem_id="prompt",
-                    show_label=False,
-                )
-                words = OwnComponent("words", elem_id="words")
+                with gr.Row(elem_id="prompt-row"):
+                    prompt = prompt_box()
+                    with gr.Column(elem_id="generate-box", min_width=0, scale=0):
+                        generate = gr.Button("Generate", variant="primary", elem_id="generate", size="lg")
                 notice = OwnComponent("notice_line", elem_id="notice")
-                with gr.Row(elem_id="generate-row"):
-                    generate = gr.Button("Generate", variant="primary", elem_id="generate", size="lg")
+                words = OwnComponent("words", elem_id="words")
                 main, shape, preset = main_row(studio, start)
                 negative = negative_prompt()
                 more = more_options(studio, start)
@@ -86,9 +80,29 @@ def control_row(start: dict[str, Any]) -> dict[str, Component]:
             scale=0,
         )
         scale = gr.Slider(
-            0, 2, start["conditioning_scale"], step=0.05, label="How closely", elem_id="control-scale", min_width=180
+            0,
+            2,
+            start["conditioning_scale"],
+            step=0.05,
+            label="How closely",
+            elem_id="control-scale",
+            buttons=[],
+            min_width=180,
         )
     return {"use_sketch": use_sketch, "conditioning_scale": scale}
+
+
+def prompt_box() -> gr.Textbox:
+    """What the picture should show: the largest box of the form; it grows with the text."""
+    return gr.Textbox(
+        label="Prompt",
+        show_label=False,
+        placeholder="What should it show?",
+        lines=2,
+        max_lines=8,
+        elem_id="prompt",
+        container=False,
+    )
 
 
 def negative_prompt() -> gr.Textbox:

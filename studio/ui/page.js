@@ -26,10 +26,10 @@ window.maquette ??= (() => {
   const el = (tag, attrs = {}, ...children) => {
     const node = document.createElement(tag);
     for (const [k, v] of Object.entries(attrs)) {
-      if (v === undefined || v === null || v === false) continue;
+      if (v === undefined || v === null || v === false && !k.startsWith("aria-")) continue;
       if (k.startsWith("on")) node.addEventListener(k.slice(2), v);
       else if (k === "text") node.textContent = v;
-      else node.setAttribute(k, v === true ? "" : v);
+      else node.setAttribute(k, v === true && !k.startsWith("aria-") ? "" : v);
     }
     node.append(...children.filter(c => c !== null && c !== undefined)); return node;
   };

@@ -56,7 +56,7 @@ function redraw() {
   pen.setTransform(1, 0, 0, 1, 0, 0); pen.clearRect(0, 0, canvas.width, canvas.height); now.strokes.forEach(paint);
 }
 function show() {
-  const limit = matchMedia("(max-width: 900px)").matches ? "none" : `min(100%, calc(62vh * ${now.w} / ${now.h}))`;
+  const limit = matchMedia("(max-width: 900px)").matches ? "none" : `min(100%, calc(max(320px, 100vh - 372px) * ${now.w} / ${now.h}))`;
   stage.style.aspectRatio = `${now.w} / ${now.h}`; stage.style.maxWidth = limit;
   const back = now.background?.url;
   if (back && image.getAttribute("src") !== back) image.src = back;
