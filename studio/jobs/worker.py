@@ -4,16 +4,16 @@ import base64
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any
 
-from studio.errors import StudioError, WorkerError
+from studio.errors import StorageError, StudioError, WorkerError
 from studio.jobs.events import Events
+from studio.jobs.handle import STOP_SECONDS, WorkerHandle
 from studio.jobs.queue import Job, JobQueue
 from studio.messages import (
     Cancel,
@@ -30,13 +30,14 @@ from studio.messages import (
     Residency,
     Resident,
     Result,
-    Shutdown,
 )
 from studio.params import GenerationParams
 
 log = logging.getLogger("studio.jobs")
 AGAIN = "Started again: the generation process ended."
-STARTS, BACK_OFF, STOP_SECONDS = 3, 1.0, 5.0
+BUG = "The studio met an error that it did not expect."
+BUG_HINT = "Try the job again; logs/studio.log has the details."
+STARTS, BACK_OFF = 3, 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +62,21 @@ class Wiring:
 
 @dataclass
 class _State:
-    """What the thread knows of its worker. state: off, starting, ready, busy, restarting or failed."""
+    """What the thread knows of its worker.
+
+    Fields:
+        state: off, starting, ready, busy, restarting or failed.
+        ending: How the running job ended, to be written; kept until the disk takes it.
+        cancelled: Whether somebody asked to stop the running job.
+        failures: Starts in a row after which the worker was never ready.
+    """
 
     state: str = "off"
     ready: Ready | None = None
     reason: str = ""
     running: Job | None = None
+    ending: Callable[[], object] | None = None
+    cancelled: bool = False
     prefetch: Prefetch | None = None
     failures: int = 0
     answers: list["queue.SimpleQueue[Resident]"] = field(default_factory=list["queue.SimpleQueue[Resident]"])
@@ -79,12 +89,13 @@ class Dispatcher:
         self.jobs, self.events, self.wiring = jobs, events, wiring
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake_in, self._wake_out = get_context("spawn").Pipe(duplex=False)
-        self._wake_lock = threading.Lock()
+        self._wake_lock, self._woken = threading.Lock(), False
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
-        self._process: BaseProcess | None = None
-        self._connection: Connection | None = None
+        self._worker: WorkerHandle | None = None
+        self._started = False
         self._state = _State()
-        self._stopping = False
+        self._stop = threading.Event()
+        self._trouble = ""
 
     # ---- for every thread
 
@@ -95,23 +106,20 @@ class Dispatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the worker; a job that runs is queued again at the next start."""
-        self._stopping = True
-        self.wake()
+        """End the worker; a job that runs is put back into the queue, for the next start."""
+        self._stop.set()
+        self._nudge()
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS * 2)
 
     def wake(self) -> None:
-        """Look at the queue now."""
-        with self._wake_lock:
-            if not self._wake_in.poll():
-                self._wake_out.send_bytes(b"!")
+        """Look at the queue now; a worker that could not start is tried once more."""
+        self._order(self._try_again)
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job: at once if it waits, at its next step if it runs; one that has ended is left as it is."""
         if self.jobs.cancel_queued(job_id):
-            self._announce(job_id)
-            self.announce_queue()
+            self._tell_cancelled(job_id)
         else:
             self._order(lambda: self._cancel_running(job_id))
 
@@ -120,11 +128,12 @@ class Dispatcher:
 
         def note() -> None:
             self._state.prefetch = Prefetch(checkpoint, controls)
+            self._next()
 
         self._order(note)
 
     def residency(self, timeout: float) -> Resident | None:
-        """What the worker holds in memory; None if it does not answer in `timeout` seconds."""
+        """What the worker holds in memory; None while it is busy, or if it does not answer in `timeout` seconds."""
         return self._ask(Residency(), timeout)
 
     def free(self, timeout: float = 30.0) -> Resident | None:
@@ -133,8 +142,9 @@ class Dispatcher:
 
     def worker_status(self) -> dict[str, Any]:
         """Plain values: state, reason, and what the worker said of itself."""
-        facts = {} if self._state.ready is None else asdict(self._state.ready)
-        return {"state": self._state.state, "reason": self._state.reason, **facts}
+        state = self._state
+        facts = {} if state.ready is None else asdict(state.ready)
+        return {"state": state.state, "reason": state.reason, **facts}
 
     def announce(self, job: Job) -> None:
         """Tell everybody who may know how the job stands."""
@@ -146,50 +156,61 @@ class Dispatcher:
 
     def worker_pid(self) -> int | None:
         """The process id of the worker, for tests and for `doctor`."""
-        return None if self._process is None else self._process.pid
+        worker = self._worker
+        return None if worker is None else worker.pid
 
     # ---- the thread
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stop.is_set():
             try:
                 self._turn()
+                self._trouble = ""
+            except StorageError as error:  # the disk is full: everything is tried again until there is room
+                self._tell_trouble(error)
+                self._stop.wait(BACK_OFF)
             except Exception:
                 log.exception("the dispatcher met a bug and goes on")
-                time.sleep(BACK_OFF)
+                self._give_up_job()
+                self._stop.wait(BACK_OFF)
         self._end_worker()
 
     def _turn(self) -> None:
-        if self._connection is None and self._state.state != "failed":
+        self._write_ending()
+        if self._worker is None and self._state.state != "failed":
             self._start_worker()
-        sources = [self._wake_in, *([self._connection] if self._connection else [])]
-        for source in wait(sources, timeout=1.0):
-            if source is self._wake_in:
-                with self._wake_lock:
-                    self._wake_in.recv_bytes()
-                self._obey()
-            else:
-                self._hear()
+        worker = self._worker
+        found = wait([self._wake_in, *([worker.connection, worker.sentinel] if worker else [])], timeout=1.0)
+        if self._wake_in in found:
+            self._obey()
+        if worker is not None and worker.connection in found:
+            self._hear(worker)
+        elif worker is not None and worker.sentinel in found:
+            self._worker_died(worker)
         self._next()
 
     def _obey(self) -> None:
-        if self._state.state == "failed" and not self._stopping and self.jobs.count_waiting():
-            self._state = _State()
+        with self._wake_lock:
+            self._wake_in.recv_bytes()
+            self._woken = False
         while not self._commands.empty():
             self._commands.get()()
 
-    def _hear(self) -> None:
-        assert self._connection is not None
+    def _try_again(self) -> None:
+        if self._state.state == "failed" and self.jobs.count_waiting():
+            self._state = _State(prefetch=self._state.prefetch)
+
+    def _hear(self, worker: WorkerHandle) -> None:
         try:
-            message = self._connection.recv()
+            message = worker.connection.recv()
         except (EOFError, OSError):
-            self._worker_died()
+            self._worker_died(worker)
             return
         self._handle(message)
 
     def _next(self) -> None:
         state = self._state
-        if state.state != "ready" or self._connection is None:
+        if state.state != "ready" or self._worker is None:
             return
         job = self.jobs.claim()
         if job is not None:
@@ -199,7 +220,8 @@ class Dispatcher:
             state.prefetch = None
 
     def _give(self, job: Job) -> None:
-        self._state.running = job
+        self._state.running, self._state.cancelled = job, False
+        self._state.prefetch = None  # the job loads what it needs, and that stays loaded
         self._set_state("busy")
         self.announce(job)
         self.announce_queue()
@@ -213,6 +235,8 @@ class Dispatcher:
 
     def _handle(self, message: object) -> None:
         job = self._state.running
+        if job is None or getattr(message, "job_id", job.id) != job.id:
+            job = None  # the last words on a job that was given up
         match message:
             case Ready():
                 self._state.ready, self._state.failures = message, 0
@@ -230,8 +254,7 @@ class Dispatcher:
             case Result() if job is not None:
                 self._save(job, message)
             case Cancelled() if job is not None:
-                self.jobs.set_cancelled(job.id)
-                self._done(job)
+                self._end(lambda: self.jobs.set_cancelled(job.id))
             case Failed() if job is not None:
                 log.error("job %s failed: %s\n%s", job.id, message.message, message.detail)
                 self._fail(job, message.message, message.hint)
@@ -244,82 +267,112 @@ class Dispatcher:
         except StudioError as error:
             self._fail(job, str(error), error.hint)
             return
-        self.jobs.finish(job.id, ids, (*job.warnings, *result.warnings), result.seconds)
-        self._done(job)
+        warnings = (*job.warnings, *result.warnings)
+        self._end(lambda: self.jobs.finish(job.id, ids, warnings, result.seconds))
 
     def _fail(self, job: Job, message: str, hint: str) -> None:
-        self.jobs.fail(job.id, message, hint)
-        self._done(job)
+        self._end(lambda: self.jobs.fail(job.id, message, hint))
 
-    def _done(self, job: Job) -> None:
-        self._state.running = None
-        self._announce(job.id)
-        if self._state.state == "busy":
+    def _end(self, ending: Callable[[], object]) -> None:
+        self._state.ending = ending
+        self._write_ending()
+
+    def _write_ending(self) -> None:
+        """Write how the running job ended and tell it. Raises: StorageError; then the next turn tries it again."""
+        state = self._state
+        if state.ending is None or state.running is None:
+            return
+        state.ending()
+        job, state.running, state.ending = state.running, None, None
+        if state.state == "busy":
             self._set_state("ready")
+        self._announce(job.id)
+
+    def _give_up_job(self) -> None:
+        job = self._state.running
+        if job is not None and self._state.ending is None:
+            self._send(Cancel(job.id))
+            self._state.ending = lambda: self.jobs.fail(job.id, BUG, BUG_HINT)
+
+    def _tell_trouble(self, error: StorageError) -> None:
+        if self._trouble != str(error):
+            self._trouble = str(error)
+            log.error("%s", error)
+            self.events.warn(error.sentence())
 
     def _announce(self, job_id: str) -> None:
         self.announce(self.jobs.required(job_id))
 
+    def _tell_cancelled(self, job_id: str) -> None:
+        self._announce(job_id)
+        self.announce_queue()
+
     # ---- the worker process
 
     def _start_worker(self) -> None:
-        context = get_context("spawn")
-        ours, theirs = context.Pipe()
-        self._process = context.Process(
-            target=self.wiring.start_worker, args=(theirs,), name="studio-worker", daemon=True
-        )
-        self._set_state("restarting" if self._state.failures else "starting")
-        self._process.start()
-        theirs.close()
-        self._connection = ours
+        self._set_state("restarting" if self._started else "starting")
+        self._started = True
+        try:
+            self._worker = WorkerHandle(self.wiring.start_worker)
+        except OSError as error:
+            self._not_started(str(error))
+            return
         self._send(self.wiring.hello)
 
-    def _worker_died(self) -> None:
-        assert self._process is not None
-        self._process.join(STOP_SECONDS)
-        code = self._process.exitcode
-        log.error("the worker ended with status %s", code)
-        self._connection, job = None, self._state.running
-        was_ready = self._state.ready is not None
-        self._state = _State(
-            state="restarting", failures=0 if was_ready else self._state.failures + 1, prefetch=self._state.prefetch
-        )
-        if job is not None and not self.jobs.requeue(job.id, AGAIN):
+    def _worker_died(self, worker: WorkerHandle) -> None:
+        status, old = worker.bury(), self._state
+        self._worker = None
+        log.error("the worker ended with status %s", status)
+        self._state = replace(old, state="restarting", reason="", ready=None, failures=0, answers=[])
+        if old.ready is None:
+            self._state.failures = old.failures
+            self._not_started(f"status {status}")
+        if old.running is not None and old.ending is None:
+            job = old.running
+            self._end(lambda: self._after_death(job))
+
+    def _after_death(self, job: Job) -> None:
+        if self._state.cancelled:
+            self.jobs.set_cancelled(job.id)
+        elif not self.jobs.requeue(job.id, AGAIN):
             self.jobs.fail(job.id, "The generation process ended twice while it made this picture.", WorkerError.hint)
-        if job is not None:
-            self._announce(job.id)
-        if self._state.failures >= STARTS:
-            self._state.reason = f"The generation process cannot start (status {code}); logs/studio.log has the reason."
-            self._set_state("failed")
-            self.events.warn(self._state.reason)
-        elif self._state.failures:
-            time.sleep(BACK_OFF * self._state.failures)
+
+    def _not_started(self, why: str) -> None:
+        self._state.failures += 1
+        log.error("the worker was not ready: %s", why)
+        if self._state.failures < STARTS:
+            self._stop.wait(BACK_OFF * self._state.failures)
+            return
+        self._state.reason = f"The generation process cannot start ({why}); logs/studio.log has the reason."
+        self._set_state("failed")
+        self.events.warn(self._state.reason)
 
     def _end_worker(self) -> None:
-        if self._process is None:
-            return
-        self._send(Shutdown())
-        self._process.join(STOP_SECONDS)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join(STOP_SECONDS)
-        if self._connection is not None:
-            self._connection.close()
+        if self._state.running is not None and self._state.ending is None:
+            self._state.ending = partial(self.jobs.put_back, self._state.running.id)
+        try:
+            self._write_ending()
+        except StorageError as error:
+            self._tell_trouble(error)
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
         self._set_state("off")
 
     def _send(self, message: object) -> None:
-        if self._connection is None:
-            return
-        try:
-            self._connection.send(message)
-        except (BrokenPipeError, OSError):
-            log.warning("the worker is gone; %s was not delivered", type(message).__name__)
+        if self._worker is not None:
+            self._worker.send(message)
 
     def _cancel_running(self, job_id: str) -> None:
         if self._state.running is not None and self._state.running.id == job_id:
+            self._state.cancelled = True
             self._send(Cancel(job_id))
+        elif self.jobs.cancel_queued(job_id):  # it was queued again meanwhile
+            self._tell_cancelled(job_id)
 
     def _ask(self, message: object, timeout: float) -> Resident | None:
+        if self._state.state != "ready":
+            return None
         answer: queue.SimpleQueue[Resident] = queue.SimpleQueue()
 
         def ask() -> None:
@@ -334,7 +387,13 @@ class Dispatcher:
 
     def _order(self, command: Callable[[], None]) -> None:
         self._commands.put(command)
-        self.wake()
+        self._nudge()
+
+    def _nudge(self) -> None:
+        with self._wake_lock:
+            if not self._woken:
+                self._woken = True
+                self._wake_out.send_bytes(b"!")
 
     def _set_state(self, state: str) -> None:
         self._state.state = state

@@ -24,8 +24,10 @@ from studio.messages import (
 
 def serve(connection: Connection) -> None:
     """Prompts: "dies" kills the process every time, "dies once" when its marker file is not there yet, "fails" fails,
-    "slow" runs until it is cancelled; anything else gives a picture."""
+    "slow" runs until it is cancelled, "deaf" shows a preview then and goes on; anything else gives a picture."""
     connection.recv()
+    if (needed := os.environ.get("FAKE_WORKER_NEEDS")) and not os.path.exists(needed):
+        os._exit(4)
     connection.send(Ready("cpu", "CPU", "fp32", "sdpa", {}))
     loaded: list[str] = []
     while True:
@@ -63,6 +65,10 @@ def _run(connection: Connection, message: Generate) -> Result | Failed | Cancell
         os._exit(9)
     if prompt == "fails":
         return Failed(job_id, "There is no paint.", "Buy paint.")
+    if prompt == "deaf":
+        connection.recv()
+        connection.send(Preview(job_id, 2, b"\xff\xd8preview"))
+        connection.recv()
     if prompt == "slow":
         while not isinstance(cancel := connection.recv(), Cancel) or cancel.job_id != job_id:
             if isinstance(cancel, Shutdown):

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from studio.database import open_studio_database
 from studio.errors import StorageError
+from studio.jobs import worker
 from studio.jobs.events import Events
 from studio.jobs.queue import JobQueue
 from studio.jobs.worker import AGAIN, Dispatcher, Wiring
@@ -17,6 +20,7 @@ from tests.jobs import fake_worker
 
 PATIENCE = 60
 ENDS = ("done", "failed", "cancelled")
+DESK = ModelLocation("desk", "id", "path", "checkpoint", "tiny")
 
 
 class Hub(Events):
@@ -60,6 +64,9 @@ class Setup:
         job = self.queue.submit(params_only.params(prompt=prompt).to_dict(), owner)
         self.dispatcher.wake()
         return job.id
+
+    def ready(self):
+        self.hub.wait_for(lambda e: e["type"] == "worker" and e["state"] == "ready")
 
     def ended(self, job_id):
         self.hub.wait_for(lambda e: e["type"] == "job" and e["job"]["id"] == job_id and e["job"]["state"] in ENDS)
@@ -175,10 +182,100 @@ def test_a_worker_that_cannot_start_is_given_up_and_jobs_stay(setup):
 
 def test_models_are_warmed_up_and_freed_when_asked(setup):
     studio = setup()
-    studio.dispatcher.prefetch(ModelLocation("desk", "id", "path", "checkpoint", "tiny"))
-    studio.ended(studio.submit("a cat"))
+    studio.ready()
+    studio.dispatcher.prefetch(DESK)
     assert studio.dispatcher.residency(PATIENCE).models == ({"name": "desk"},)
     assert studio.dispatcher.free(PATIENCE).models == ()
+
+
+def test_warming_up_is_dropped_for_a_job(setup):
+    studio = setup()
+    studio.ready()
+    slow = studio.submit("slow")
+    studio.running(slow)
+    assert studio.dispatcher.residency(PATIENCE) is None  # at once: a busy worker is not asked
+    job = studio.submit("a cat")
+    studio.dispatcher.prefetch(DESK)
+    studio.dispatcher.cancel(slow)
+    assert studio.ended(job).state == "done"
+    assert studio.dispatcher.residency(PATIENCE).models == ()
+
+
+def test_a_cancelled_job_whose_worker_dies_is_not_started_again(setup):
+    studio = setup()
+    job_id = studio.submit("deaf")
+    studio.running(job_id)
+    studio.dispatcher.cancel(job_id)
+    studio.hub.wait_for(lambda e: e["type"] == "preview" and e["step"] == 2)  # it heard, and goes on
+    os.kill(studio.dispatcher.worker_pid(), signal.SIGKILL)
+    assert studio.ended(job_id).state == "cancelled"
+    assert studio.ended(studio.submit("a cat")).state == "done"
+
+
+def test_a_worker_that_could_not_start_is_tried_again_when_a_job_comes(setup, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "BACK_OFF", 0.01)
+    monkeypatch.setenv("FAKE_WORKER_NEEDS", str(tmp_path / "driver"))
+    studio = setup()
+    first = studio.submit("a cat")
+    studio.hub.wait_for(lambda e: e["type"] == "worker" and e["state"] == "failed")
+    (tmp_path / "driver").touch()
+    second = studio.submit("a dog")
+    assert [studio.ended(job_id).state for job_id in (first, second)] == ["done", "done"]
+
+
+def test_a_bug_while_saving_fails_that_job_and_the_queue_goes_on(setup, monkeypatch, caplog):
+    monkeypatch.setattr(worker, "BACK_OFF", 0.01)
+    calls = []
+
+    def save(job, result):
+        calls.append(job.id)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+        return (7,)
+
+    studio = setup(save=save)
+    first, second = studio.submit("a cat"), studio.submit("a dog")
+    assert studio.ended(first).state == "failed"
+    assert "did not expect" in studio.queue.get(first).error
+    assert studio.ended(second).results == (7,)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_ending_that_a_full_disk_refuses_is_written_when_there_is_room(setup, monkeypatch):
+    monkeypatch.setattr(worker, "BACK_OFF", 0.01)
+    studio = setup()
+    finish, refusals = studio.queue.finish, iter(range(3))
+
+    def full(*args):
+        for _ in refusals:
+            raise StorageError("The disk is full.")
+        finish(*args)
+
+    monkeypatch.setattr(studio.queue, "finish", full)
+    job = studio.ended(studio.submit("a cat"))
+    assert (job.state, len(studio.saved)) == ("done", 1)
+    warnings = [e for e in studio.hub.heard if e["type"] == "warning"]
+    assert len(warnings) == 1  # said once, not at each try
+
+
+def test_a_studio_told_to_stop_puts_its_job_back_unmarked(setup):
+    studio = setup()
+    job_id = studio.submit("slow")
+    studio.running(job_id)
+    studio.dispatcher.stop()
+    job = studio.queue.get(job_id)
+    assert (job.state, job.attempts, job.note) == ("queued", 0, "")
+
+
+def test_the_worker_ends_when_the_server_is_killed(tmp_path):
+    command = [sys.executable, "-m", "tests.jobs.server", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout.readline() == "running\n"
+        server.kill()
+        assert server.stdout.read() == ""  # the worker held this pipe too; it ends with its last holder
+    queue = JobQueue(open_studio_database(tmp_path / "studio.db")[0])
+    (job,) = queue.recover()
+    assert (job.state, job.note) == ("queued", "Started again after the studio stopped.")
 
 
 def test_an_interrupted_job_runs_at_the_next_start(tmp_path):
