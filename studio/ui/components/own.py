@@ -19,12 +19,14 @@ class OwnComponent(gr.HTML):
         script: Name of the script, without its suffix.
         value: Plain JSON that the script reads as `props.value`.
         elem_id: The id in the page.
+        render: False when gradio makes a copy, which it does for each update that leaves the component as it is.
     """
 
-    def __init__(self, script: str, *, value: Any = None, elem_id: str) -> None:
+    def __init__(self, script: str, *, value: Any = None, elem_id: str, render: bool = True) -> None:
         super().__init__(
             value,
             elem_id=elem_id,
+            render=render,
             html_template=f'<div class="mq-{script.replace("_", "-")}"></div>',
             js_on_load=(HERE / f"{script}.js").read_text("utf-8"),
             apply_default_css=False,

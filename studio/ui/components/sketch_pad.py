@@ -16,8 +16,8 @@ class SketchPad(OwnComponent):
     It can be drawn on as soon as it has its first value, so that no draft that comes late replaces a stroke.
     """
 
-    def __init__(self, *, elem_id: str) -> None:
-        super().__init__("sketch_pad", elem_id=elem_id)
+    def __init__(self, *, elem_id: str, render: bool = True) -> None:
+        super().__init__("sketch_pad", elem_id=elem_id, render=render)
 
     def preprocess(self, payload: object) -> dict[str, Any]:
         """What the browser sent; `cleaned` checks it where an error can be shown beside the pad."""
