@@ -183,7 +183,13 @@ def _serve(studio: Studio, options: ServeOptions, listener: socket.socket, lock:
         if options.share:
             share(port, policy)
 
-    server.serve(ready, studio.events.close)
+    try:
+        server.serve(ready, studio.events.close)
+    finally:
+        if options.share:
+            from studio.sharing import close_tunnels
+
+            close_tunnels()
 
 
 def build_web(studio: Studio, policy: "Policy") -> "FastAPI":
