@@ -78,7 +78,7 @@ class Resolver:
                 field="checkpoint",
                 hint="Put a diffusers folder into data/models/checkpoints, or restore assets/starter.",
             )
-        return usable[0]
+        return self.library.find(usable[0].name, "checkpoint")
 
     def card(self, entry: ModelEntry) -> Card:
         """The checkpoint's card; plain defaults for one that carries none."""

@@ -5,6 +5,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self, cast
 
+KINDS: dict[Any, type | tuple[type, ...]] = {
+    str: str,
+    int: int,
+    bool: bool,
+    float: (int, float),
+    tuple[str, ...]: tuple,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
@@ -33,7 +41,7 @@ class Card:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Read card.json; entries that we do not know are left. Raises: ValueError, if it is no JSON object."""
+        """Read card.json; entries that we do not know are left. Raises: ValueError, naming an entry of a wrong kind."""
         data: Any = json.loads(file.read_text("utf-8"))
         if not isinstance(data, dict) or not isinstance(cast(dict[str, Any], data).get("name"), str):
             raise ValueError("it is no object with a name")
@@ -41,4 +49,7 @@ class Card:
         known: dict[str, Any] = {key: value for key, value in cast(dict[str, Any], data).items() if key in names}
         lists = {key: cast(list[str], value) for key, value in known.items() if isinstance(value, list)}
         known |= {key: tuple(value) for key, value in lists.items()}
+        for entry in fields(cls):
+            if entry.name in known and not isinstance(value := known[entry.name], KINDS[entry.type]):
+                raise ValueError(f"{file.name}: {entry.name} is {value!r}")
         return cls(**known)

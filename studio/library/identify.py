@@ -1,6 +1,7 @@
 """What a model folder is, from its configuration and the headers of its files; no tensor is read."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +20,15 @@ CONTROL_WORDS = {
     "softedge": ("softedge", "hed"),
     "normal": ("normal",),
     "mlsd": ("mlsd",),
+    "tile": ("tile",),
+    "shuffle": ("shuffle",),
+    "inpaint": ("inpaint",),
 }
+DESCRIPTIONS = ("model_index.json", "config.json")
 HEADER_MAX = 100_000_000
+VARIANT = re.compile(r"\.(fp16|fp32|bf16|non_ema|ema)[.-]")
+WEIGHTED = ("unet", "vae", "text_encoder")
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,29 +53,37 @@ def identify_folder(folder: Path) -> Identity:
             return _checkpoint(folder)
         if (folder / "config.json").is_file():
             return _component(folder)
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         return Identity(reason=f"Its description cannot be read: {error}.")
     return Identity(reason="It has no model_index.json and no config.json.")
 
 
 def read_header(file: Path) -> dict[str, Any]:
-    """The header of a safetensors file: {tensor name: {dtype, shape}}. Raises: ValueError, OSError."""
+    """The header of a safetensors file: {tensor name: {dtype, shape, data_offsets}}. Raises: ValueError, OSError."""
     with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if not 2 <= length <= min(HEADER_MAX, file.stat().st_size - 8):
+        length, size = int.from_bytes(stream.read(8), "little"), file.stat().st_size
+        if not 2 <= length <= min(HEADER_MAX, size - 8):
             raise ValueError(f"{file.name} is damaged or no safetensors file")
         header: Any = json.loads(stream.read(length))
     if not isinstance(header, dict):
         raise ValueError(f"{file.name} has no table of tensors")
-    return {name: entry for name, entry in cast(dict[str, Any], header).items() if name != "__metadata__"}
+    tensors = {name: entry for name, entry in cast(dict[str, Any], header).items() if name != "__metadata__"}
+    if 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0) > size:
+        raise ValueError(f"{file.name} is cut short")
+    return tensors
+
+
+def weights_of(folder: Path) -> list[Path]:
+    """The weights that are loaded from a folder: those without a variant (fp16, non_ema) in their names."""
+    return [file for file in sorted(folder.glob("*.safetensors")) if not VARIANT.search(file.name)]
 
 
 def precision_of(folder: Path) -> str:
     """The precision that most tensors of the folder's first weights file are stored in."""
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
+    try:
+        found = [str(entry["dtype"]) for entry in read_header(weights_of(folder)[0]).values()]
+    except (IndexError, *UNREADABLE):
         return "unknown"
-    found = [str(entry["dtype"]) for entry in read_header(weights[0]).values()]
     most = max(set(found), key=found.count, default="unknown")
     return DTYPES.get(most, most.lower())
 
@@ -108,8 +124,26 @@ def _refusal(folder: Path, base: str, channels: int) -> str:
     for part in ("unet", "vae", "text_encoder", "tokenizer"):
         if not (folder / part).is_dir():
             return f"Its folder {part} is missing."
-    if not list((folder / "unet").glob("*.safetensors")):
-        return "Its weights are no safetensors files."
+    return next(filter(None, (_weights_refusal(folder / part) for part in WEIGHTED)), "")
+
+
+def _weights_refusal(folder: Path) -> str:
+    """Why the weights of that folder cannot be loaded; "" if they can, as far as their headers tell."""
+    weights = weights_of(folder)
+    if not weights:
+        if variants := sorted(folder.glob("*.safetensors")):
+            mark = VARIANT.findall(variants[0].name)[0]
+            return f"The weights in {folder.name} are a variant: take .{mark} out of their file names."
+        return f"The weights in {folder.name} are no safetensors files."
+    try:
+        for file in weights:
+            read_header(file)
+        for index in folder.glob("*.safetensors.index.json"):
+            named = {str(name) for name in dict(_json(index)["weight_map"]).values()}
+            if not VARIANT.search(index.name) and (missing := sorted(named - {file.name for file in weights})):
+                return f"{missing[0]} is missing in {folder.name}."
+    except UNREADABLE as error:
+        return f"The weights in {folder.name} cannot be read: {error}."
     return ""
 
 
@@ -119,14 +153,14 @@ def _component(folder: Path) -> Identity:
         return Identity(reason=f"A {config.get('_class_name', 'model')} of this kind cannot be used yet.")
     said = _json(folder / "card.json") if (folder / "card.json").is_file() else {}
     base = str(said.get("base") or BASES_BY_WIDTH.get(int(config.get("cross_attention_dim") or 0), "unknown"))
-    usable = bool(list(folder.glob("*.safetensors")))
+    reason = _weights_refusal(folder)
     return Identity(
         kind="controlnet",
         base=base,
         control_kind=str(said.get("control_kind") or guess_control_kind(folder.name)),
         precision=precision_of(folder),
-        usable=usable,
-        reason="" if usable else "Its weights are no safetensors files.",
+        usable=not reason,
+        reason=reason,
     )
 
 

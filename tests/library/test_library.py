@@ -4,6 +4,7 @@ import struct
 import pytest
 
 from studio.errors import ModelNotFoundError
+from studio.library import index
 from studio.library.card import Card
 from studio.library.identify import guess_control_kind, identify_folder, read_header
 from studio.library.index import Library
@@ -24,7 +25,8 @@ def make_checkpoint(folder, width=768, channels=4, card=None):
     (folder / "unet" / "config.json").write_text(json.dumps(unet))
     scheduler = {"prediction_type": "v_prediction", "timestep_spacing": "linspace"}
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
-    write_safetensors(folder / "unet" / "model.safetensors")
+    for part in ("unet", "vae", "text_encoder"):
+        write_safetensors(folder / part / "model.safetensors")
     if card:
         (folder / "card.json").write_text(json.dumps(card))
     return folder
@@ -159,3 +161,105 @@ def test_a_damaged_cache_is_made_again(data):
 def test_a_card_with_unknown_entries_is_read(tmp_path):
     (tmp_path / "card.json").write_text('{"name": "x", "known_words": ["a"], "later": 1}')
     assert Card.read(tmp_path / "card.json").known_words == ("a",)
+
+
+@pytest.mark.parametrize("text", ['{"name": "x", "native_size": "big"}', '{"known_words": []}', "[]", "[" * 9000])
+def test_a_card_that_makes_no_sense_makes_its_model_unusable_and_says_so(tmp_path, text):
+    folder = make_checkpoint(tmp_path / "model")
+    (folder / "card.json").write_text(text)
+    found = identify_folder(folder)
+    assert not found.usable
+    assert "cannot be read" in found.reason
+
+
+def test_weights_that_are_cut_short_are_named(tmp_path):
+    folder = make_checkpoint(tmp_path / "model")
+    file = folder / "vae" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert identify_folder(folder).reason == "The weights in vae cannot be read: model.safetensors is cut short."
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    folder = make_checkpoint(tmp_path / "model")
+    shards = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "unet" / "model.safetensors.index.json").write_text(json.dumps(shards))
+    assert identify_folder(folder).reason == "model-00002-of-00002.safetensors is missing in unet."
+
+
+def test_weights_that_are_only_a_variant_are_refused_with_the_way_out(tmp_path):
+    folder = make_checkpoint(tmp_path / "model")
+    (folder / "unet" / "model.safetensors").rename(folder / "unet" / "model.fp16.safetensors")
+    assert "take .fp16 out" in identify_folder(folder).reason
+
+
+def test_the_precision_is_of_the_weights_that_are_loaded(tmp_path):
+    folder = make_checkpoint(tmp_path / "model")
+    write_safetensors(folder / "unet" / "model.fp16.safetensors")
+    write_safetensors(folder / "unet" / "model.safetensors", "F32")
+    assert identify_folder(folder).precision == "fp32"
+
+
+def test_pickles_are_not_taken_for_weights(tmp_path):
+    folder = make_checkpoint(tmp_path / "model")
+    (folder / "vae" / "model.safetensors").rename(folder / "vae" / "model.bin")
+    assert identify_folder(folder).reason == "The weights in vae are no safetensors files."
+
+
+def test_numbers_that_are_none_are_a_reason_and_no_crash(tmp_path):
+    folder = make_checkpoint(tmp_path / "model", width=[320, 640])
+    assert "cannot be read" in identify_folder(folder).reason
+
+
+def test_models_sorted_into_folders_are_found(data):
+    make_checkpoint(data.paths.models / "checkpoints" / "paint" / "oil" / "rembrandt")
+    (data.paths.models / "checkpoints" / "empty").mkdir()
+    entries = {e.name: e.usable for e in Library(data).entries()}
+    assert entries["rembrandt"]
+    assert entries["empty"] is False
+
+
+def test_equal_names_are_told_apart_and_one_folder_is_listed_once(data):
+    make_checkpoint(data.paths.models / "checkpoints" / "mine")
+    make_checkpoint(data.paths.models / "checkpoints" / "more" / "mine")
+    settings = load_settings(data.paths.root, models_from=(data.paths.root,))  # its models/checkpoints once more
+    library = Library(settings)
+    assert [e.name for e in library.entries("checkpoint") if not e.path.is_relative_to(BUILTIN)] == ["mine", "mine (2)"]
+    assert library.find("mine (2)", "checkpoint").path.parent.name == "more"
+
+
+def test_a_single_file_is_of_the_kind_that_its_place_is_for(data):
+    write_safetensors(data.paths.models / "checkpoints" / "big.safetensors")
+    write_safetensors(data.paths.models / "controlnet" / "control_canny.safetensors")
+    kinds = {e.name: (e.kind, e.control_kind) for e in Library(data).entries() if e.format == "single file"}
+    assert kinds == {"big": ("checkpoint", ""), "control_canny": ("controlnet", "canny")}
+
+
+def test_a_large_model_is_read_when_it_is_first_used_and_then_known(data, monkeypatch):
+    make_checkpoint(data.paths.models / "checkpoints" / "large")
+    control = make_control(data.paths.models / "controlnet" / "scribble")
+    at_once = Library(data).find("large", "checkpoint").id
+    (data.paths.library_db).unlink()
+    monkeypatch.setattr(index, "AT_ONCE", 0)
+    library = Library(data)
+    assert {e.name: e.id for e in library.entries() if e.path.is_relative_to(data.paths.root)} == dict.fromkeys(
+        ("large", "scribble"), ""
+    )
+    assert library.find("large", "checkpoint").id == at_once
+    assert library.control_model_for("scribble", "sd1").path == control
+    assert all(e.id for e in Library(data).entries() if e.path.is_relative_to(data.paths.root))
+
+
+def test_a_waiting_job_finds_its_large_model_again_after_the_cache_is_gone(data, monkeypatch):
+    make_checkpoint(data.paths.models / "checkpoints" / "large")
+    content = Library(data).find("large", "checkpoint").id
+    data.paths.library_db.unlink()
+    monkeypatch.setattr(index, "AT_ONCE", 0)
+    found = Library(data).locate(params(checkpoint="large", checkpoint_id=content))
+    assert found[content].name == "large"
+
+
+def test_a_listing_is_plain_json(data):
+    make_control(data.paths.models / "controlnet" / "depth")
+    (entry,) = [e for e in Library(data).entries() if e.name == "depth"]
+    listed = json.loads(json.dumps(entry.to_dict()))
+    assert listed.items() >= {"kind": "controlnet", "base": "sd1", "control_kind": "depth", "usable": True}.items()
