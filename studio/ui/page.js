@@ -15,7 +15,7 @@ window.maquette ??= (() => {
     download: "M12 4v11M7 11l5 5 5-5M4 20h16", vary: "M4 7h4l8 10h4M4 17h4l2.500-3M13.500 10 16 7h4M17 4l3 3-3 3M17 14l3 3-3 3",
     repeat: "M4 12a8 8 0 0 1 14-5.300L20 9M20 4v5h-5M20 12a8 8 0 0 1-14 5.300L4 15M4 20v-5h5",
     send: "M4 4h7v7M4 11l8-7M13 20h7V9M9 20H4v-5", sliders: "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4",
-    search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5", help: "M9 9a3 3 0 1 1 4.500 2.600c-1 .6-1.500 1.200-1.500 2.400M12 18h.01",
+    search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5", help: "M8 8.500a4 4 0 1 1 5.800 3.600c-1.100.6-1.800 1.400-1.800 2.900M12 19.500h.01",
     queue: "M4 6h16M4 12h16M4 18h10", left: "m14 6-6 6 6 6", right: "m10 6 6 6-6 6", copy: "M9 9h11v11H9zM5 15H4V4h11v1", check: "m5 12 5 5 9-10",
   };
   const icon = name => {
@@ -143,6 +143,13 @@ window.maquette ??= (() => {
     if (wanted) { e.preventDefault(); emit("pad", wanted); }
   });
   for (const name of ["dragover", "drop"]) document.addEventListener(name, e => e.preventDefault()); // a missed drop must not leave the page
+  // on a phone the result lies under the form: go there once the picture was taken on
+  let pressed = 0;
+  document.addEventListener("click", e => { if (e.target.closest?.("#generate")) pressed = Date.now(); });
+  on(document.documentElement, "jobs", e => {
+    if (e?.type !== "job" || Date.now() - pressed > 4000 || !matchMedia("(max-width: 900px)").matches) return;
+    pressed = 0; document.getElementById("result")?.scrollIntoView({ behavior: "smooth", block: "start" });
+  });
   connect();
   return { icon, el, button, on, emit, call, state, list, running, waiting, latest, say, dark, setTheme, browser, insertWord, showKeys, typing, refreshRecent, refreshJobs };
 })();

@@ -6,5 +6,5 @@ from studio.access import User
 
 
 def requester(request: gr.Request) -> User:
-    """The user of an event. Raises: AttributeError, if the page is served without the guard: nobody gets rights then."""
+    """The user of an event. Raises: AttributeError, without the guard: nobody has rights then."""
     return request.request.state.user

@@ -12,9 +12,9 @@ import gradio as gr
 from studio.errors import ForbiddenError, StorageError, StudioError
 from studio.services import Studio
 from studio.settings import PRECISIONS
+from studio.ui.components.own import OwnComponent
 from studio.ui.errors import error_notice, quiet_notice
 from studio.ui.requester import requester
-from studio.ui.components.own import OwnComponent
 
 LOG_LINES = 200
 GUESTS = "Only the owner of the studio sees this."

@@ -1,7 +1,7 @@
 """The look that gradio's own widgets take: clay on stone, one accent. The rest is page.css."""
 
 from gradio.themes import Base
-from gradio.themes.utils import colors, sizes
+from gradio.themes.utils import colors, fonts, sizes
 
 ACCENT, ACCENT_DARK = "#d4663a", "#e98256"
 CLAY = colors.Color(
@@ -35,8 +35,16 @@ STONE = colors.Color(
 
 
 def studio_theme() -> Base:
-    """Fonts are gradio's bundled IBM Plex: nothing is fetched from elsewhere."""
-    theme = Base(primary_hue=CLAY, secondary_hue=STONE, neutral_hue=STONE, radius_size=sizes.radius_md)
+    """Fonts are gradio's bundled IBM Plex: nothing is fetched from elsewhere. Its SemiBold files lack most letters."""
+    weights = (400, 700)
+    theme = Base(
+        primary_hue=CLAY,
+        secondary_hue=STONE,
+        neutral_hue=STONE,
+        radius_size=sizes.radius_md,
+        font=(fonts.LocalFont("IBM Plex Sans", weights=weights), "system-ui", "sans-serif"),
+        font_mono=(fonts.LocalFont("IBM Plex Mono", weights=weights), "ui-monospace", "monospace"),
+    )
     return theme.set(
         body_background_fill="*neutral_100",
         body_background_fill_dark="*neutral_950",

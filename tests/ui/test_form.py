@@ -1,0 +1,72 @@
+"""The form and requests say the same."""
+
+import pytest
+
+from studio.errors import InvalidRequestError
+from studio.library.card import Card
+from studio.params import GenerationRequest
+from studio.ui.components.sketch_pad import cleaned, empty_drawing, fitted, readable
+from studio.ui.example import house
+from studio.ui.form import CUSTOM, SHAPES, defaults, from_request, shape_of, size_of, to_request
+
+CARD = Card(name="starter", native_size=128, num_inference_steps=20, guidance_scale=5.0)
+MAP, EDITOR = "a" * 64, "b" * 64
+
+
+def test_a_form_read_into_a_request_and_back_is_the_same():
+    values = defaults(CARD) | {"prompt": "a boat", "seed": {"seed": 7}, "conditioning_scale": 1.5, "scheduler": "ddim"}
+    assert from_request(to_request(values, (MAP, EDITOR)), CARD) == values
+
+
+def test_without_a_drawing_there_is_no_control():
+    assert to_request(defaults(CARD), None).controls == ()
+
+
+def test_an_empty_seed_is_left_to_the_studio():
+    assert to_request(defaults(CARD), None).seed is None
+
+
+def test_blanks_of_a_request_show_what_the_card_chooses():
+    values = from_request(GenerationRequest(prompt="x"), CARD)
+    assert (values["width"], values["num_inference_steps"], values["guidance_scale"]) == (128, 20, 5.0)
+
+
+def test_what_the_form_cannot_mean_is_refused_by_name():
+    with pytest.raises(InvalidRequestError) as caught:
+        to_request(defaults(CARD) | {"guidance_scale": float("nan")}, None)
+    assert caught.value.field == "guidance_scale"
+
+
+@pytest.mark.parametrize("native", [128, 512, 1024])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_have_sides_of_multiples_of_eight_and_are_known_again(shape, native):
+    width, height = size_of(shape, native)
+    assert width % 8 == height % 8 == 0
+    assert 0.8 < width * height / native**2 < 1.2
+    assert shape_of(width, height, native) == shape
+
+
+def test_other_sizes_are_ones_own():
+    assert shape_of(136, 120, 128) == CUSTOM
+
+
+def test_a_drawing_that_fits_stays_as_it_is():
+    assert fitted(cleaned(house()), 128, 128)["strokes"] == cleaned(house())["strokes"]
+
+
+def test_a_drawing_on_another_pad_lies_inside_it_unbent():
+    drawing = fitted(cleaned(house()), 96, 128)
+    assert (drawing["w"], drawing["h"]) == (384, 512)
+    xs = [x for stroke in drawing["strokes"] for x in stroke["p"][0::3]]
+    ys = [y for stroke in drawing["strokes"] for y in stroke["p"][1::3]]
+    assert 0 <= min(xs) < max(xs) <= 384
+    assert 0 <= min(ys) < max(ys) <= 512
+    before = house()["strokes"]
+    wide = max(x for s in before for x in s["p"][0::3]) - min(x for s in before for x in s["p"][0::3])
+    high = max(y for s in before for y in s["p"][1::3]) - min(y for s in before for y in s["p"][1::3])
+    assert (max(xs) - min(xs)) / (max(ys) - min(ys)) == pytest.approx(wide / high, rel=1e-3)
+
+
+@pytest.mark.parametrize("broken", [None, [], {"w": 1}, {"w": 8, "h": 8, "strokes": [{"p": ["x"]}]}])
+def test_a_draft_that_cannot_be_read_is_an_empty_pad(broken):
+    assert readable(broken, 128, 64) == empty_drawing(128, 64)

@@ -1,0 +1,91 @@
+"""The result in a browser: live while it is made, and what can be done with it."""
+
+FINAL = "#result img[data-job]"
+
+
+def ask(page, prompt: str) -> None:
+    """Type a prompt and press Generate."""
+    page.fill("#prompt textarea", prompt)
+    page.click("#generate")
+
+
+def make(page, prompt: str | None = None) -> str:
+    """Ask and wait for the finished picture; the id of its job."""
+    known = known_jobs(page)
+    if prompt is not None:
+        page.fill("#prompt textarea", prompt)
+    page.click("#generate")
+    return wait_for_another(page, known)
+
+
+def known_jobs(page) -> list[str]:
+    """The jobs that the page has heard of."""
+    return page.wait_for_function("() => maquette.state.greeted && [...maquette.state.jobs.keys()]").json_value()
+
+
+def wait_for_another(page, known: list[str]) -> str:
+    """Wait for a finished picture of a job that is not known; the id of its job."""
+    found = (
+        "known => { const id = document.querySelector('#result img').dataset.job; return !known.includes(id) && id }"
+    )
+    return page.wait_for_function(found, arg=known).json_value()
+
+
+def wait_for_phase(page, pattern: str) -> None:
+    page.wait_for_function(
+        "p => new RegExp(p).test(document.querySelector('#result .mq-phase').textContent)", arg=pattern
+    )
+
+
+def wait_for_state(page, state: str) -> None:
+    page.wait_for_selector(f'#result [data-state="{state}"], #result[data-state="{state}"]')
+
+
+def test_the_picture_is_shown_while_it_is_made(page):
+    ask(page, "a slow red house")
+    wait_for_phase(page, r"Step [2-9]/\d+ · .* left")
+    shown = page.locator("#result .mq-picture")
+    assert shown.get_attribute("src").startswith("data:image/jpeg")
+    assert shown.get_attribute("data-job") is None
+    page.click("#cancel")
+    wait_for_state(page, "cancelled")
+
+
+def test_a_worker_that_died_is_started_again_and_said(page):
+    ask(page, "let it die")
+    wait_for_state(page, "failed")
+    assert page.inner_text("#result .mq-notice").strip()
+    make(page, "a red house again")
+
+
+def test_vary_makes_another_with_a_new_seed(page):
+    make(page, "a red house to vary")
+    known = known_jobs(page)
+    facts = page.inner_text("#result .mq-facts")
+    page.get_by_role("button", name="Once more with a new seed").click()
+    wait_for_another(page, known)
+    varied = page.inner_text("#result .mq-facts")
+    assert varied != facts
+    assert "to vary" in varied
+
+
+def test_send_to_canvas_traces_the_picture(page):
+    make(page)
+    page.locator("#result").get_by_role("button", name="Trace this picture on the canvas").click()
+    page.wait_for_selector("#sketch-pad .mq-trace:not([hidden])")
+
+
+def test_several_pictures_can_be_picked_from_the_strip(page):
+    page.fill("#count input", "3")
+    make(page, "three houses")
+    first = page.get_attribute(FINAL, "data-item")
+    page.locator("#result .mq-thumb").nth(1).click()
+    page.wait_for_function("item => document.querySelector('#result img').dataset.item !== item", arg=first)
+    assert page.get_attribute(FINAL, "data-job")
+
+
+def test_progress_is_told_to_screen_readers(page):
+    make(page)
+    live = page.locator("#result [aria-live]")
+    page.wait_for_function("() => document.querySelector('#result [aria-live]').textContent === 'The picture is ready'")
+    assert live.get_attribute("aria-live") == "polite"
