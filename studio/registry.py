@@ -83,12 +83,12 @@ def load_extension(folder: Path) -> ModuleType:
     sys.modules.setdefault(PACKAGE, ModuleType(PACKAGE))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with _blamed(folder.name, "importing it"):
+    with blamed(folder.name, "importing it"):
         spec.loader.exec_module(module)
     return module
 
 
-class _blamed:  # noqa: N801  (a context manager, used like a function)
+class blamed:  # noqa: N801  (a context manager, used like a function)
     """Turn whatever foreign code raises into an ExtensionError that names the extension."""
 
     def __init__(self, extension: str, doing: str) -> None:
@@ -118,7 +118,7 @@ def _extension_folders(dirs: Iterable[Path]) -> list[Path]:
 
 
 def _rows(name: str, what: str, hook: Callable[[], list[list[Any]]], kind: type) -> list[Any]:
-    with _blamed(name, f"asking for its {what}s"):
+    with blamed(name, f"asking for its {what}s"):
         rows = [row for result in hook() for row in result]
     for row in rows:
         if not isinstance(row, kind):
