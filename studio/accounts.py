@@ -189,8 +189,8 @@ class Accounts:
             if user is not None:
                 self.brake.give_back(*keys)
                 return user, 0.0
-        log.warning("wrong password for %r from %s", name[:60], address)
-        return None, self.brake.wait(*keys)
+            log.warning("wrong password for %r from %s", name[:60], address)
+            return None, self.brake.wait(*keys)
 
     def log_in_again(self, name: str, password: str, address: str) -> tuple[User | None, float]:
         """`log_in` for programs, which send the password each time: one that was right is known at once."""
