@@ -1,6 +1,8 @@
 """Where everything lies, and what the person prefers: read once at start, from the command line and settings.toml."""
 
+import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +13,7 @@ from studio.errors import StorageError
 from studio.files import write_whole
 
 BUILTIN = Path(__file__).resolve().parent.parent
-DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 MODEL_FOLDERS = (
     "checkpoints",
@@ -146,7 +148,7 @@ def load_settings(data: Path, *, device: str = "auto", models_from: tuple[Path, 
 
     Raises: StorageError, naming the line, for a file that cannot be read, and naming the setting for a wrong one.
     """
-    if device.partition(":")[0] not in DEVICES:
+    if not DEVICE.fullmatch(device):
         raise StorageError(f"There is no device {device!r}.", hint="Choose auto, cpu, cuda, cuda:N or mps.")
     paths = Paths(root=data.expanduser().resolve())
     preferences = _read_preferences(paths.settings_file)
@@ -163,7 +165,7 @@ def save_preferences(settings: Settings, changes: Mapping[str, Any]) -> Settings
 
 def _read_preferences(file: Path) -> Preferences:
     try:
-        data = tomllib.loads(file.read_text("utf-8"))
+        data = tomllib.loads(file.read_text("utf-8-sig"))  # Windows editors put a mark before the text
     except FileNotFoundError:
         return Preferences()
     except (OSError, ValueError) as error:
@@ -182,4 +184,4 @@ def _checked(data: Mapping[str, Any], where: str) -> Preferences:
 
 
 def _toml(value: str | int) -> str:
-    return str(value) if isinstance(value, int) else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's texts are TOML's, but for DEL

@@ -65,3 +65,20 @@ def test_a_data_folder_that_cannot_be_made_says_so(tmp_path):
     with pytest.raises(StorageError, match="cannot be written") as refused:
         Paths(root=tmp_path / "file" / "data").create()
     assert "--data" in refused.value.hint
+
+
+@pytest.mark.parametrize("name", ['a "quoted" one', "back\\slash", "two\nlines", "tab\t and \x7f", "ünïcode 🎨"])
+def test_any_name_survives_being_saved(tmp_path, name):
+    settings = save_preferences(load_settings(tmp_path), {"checkpoint": name})
+    assert load_settings(tmp_path).preferences == settings.preferences
+
+
+def test_a_file_of_a_windows_editor_is_read(tmp_path):
+    (tmp_path / "settings.toml").write_bytes(b"\xef\xbb\xbfpreview_every = 3\r\n")
+    assert load_settings(tmp_path).preferences.preview_every == 3
+
+
+@pytest.mark.parametrize("device", ["cuda:", "cuda:x", "cpu:1", "gpu", "", "cuda:0\n"])
+def test_a_device_that_cannot_be_is_refused(tmp_path, device):
+    with pytest.raises(StorageError, match="no device"):
+        load_settings(tmp_path, device=device)

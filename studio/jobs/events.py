@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +14,16 @@ KEPT = 1000
 
 @dataclass
 class Listener:
-    """One listener's own queue. Progress and previews of a job replace older ones that were not read yet."""
+    """One listener's own queue. Progress and previews of a job replace older ones that were not read yet.
+
+    One that has let KEPT events pile up is `lost`: its stream ends, and it comes back to ask how things stand.
+    """
 
     owner: str | None
     loop: asyncio.AbstractEventLoop
     ready: asyncio.Event
-    pending: deque[Event] = field(default_factory=lambda: deque(maxlen=KEPT))
+    pending: deque[Event] = field(default_factory=deque[Event])
+    lost: bool = False
 
 
 class Events:
@@ -35,8 +40,9 @@ class Events:
         with self._lock:
             self._remember(event, owner)
             for listener in self._listeners:
-                if owner is None or listener.owner is None or listener.owner == owner:
+                if not listener.lost and (owner is None or listener.owner in (None, owner)):
                     _put(listener.pending, event)
+                    listener.lost = len(listener.pending) > KEPT
                     self._wake(listener)
 
     def warn(self, message: str) -> None:
@@ -65,13 +71,13 @@ class Events:
             yield event
 
     async def follow(self, listener: Listener, beat: float = 15.0) -> AsyncGenerator[Event | None]:
-        """The listener's events; None after each `beat` seconds without any. Ends when `close` is called."""
+        """The listener's events; None after each `beat` seconds without any. Ends after `close`, or when it is lost."""
         try:
-            while not self.closed:
-                while listener.pending:
+            while not (self.closed or listener.lost):
+                while listener.pending and not listener.lost:
                     yield listener.pending.popleft()
                 listener.ready.clear()
-                if listener.pending or self.closed:
+                if listener.pending or listener.lost or self.closed:
                     continue
                 try:
                     await asyncio.wait_for(listener.ready.wait(), beat)
@@ -100,7 +106,7 @@ class Events:
             self._last_preview.pop(event["job"]["id"], None)
 
     def _wake(self, listener: Listener) -> None:
-        if not listener.loop.is_closed():
+        with suppress(RuntimeError):  # its loop may be closed at any moment
             listener.loop.call_soon_threadsafe(listener.ready.set)
 
 

@@ -1,5 +1,6 @@
 import asyncio
 
+from studio.jobs import events as hub
 from studio.jobs.events import Events
 
 
@@ -87,3 +88,30 @@ def test_silence_is_told_so_that_a_connection_stays_open():
         return await anext(Events().listen(None, beat=0.01))
 
     assert run(story()) is None
+
+
+def test_a_listener_that_reads_nothing_is_let_go_and_the_others_go_on(monkeypatch):
+    monkeypatch.setattr(hub, "KEPT", 3)
+
+    async def story():
+        events = Events()
+        lazy, quick, heard = events.join(None), events.join(None), []
+        for number in range(9):
+            events.publish(job(str(number)))
+            heard += await hear(events, quick, 1)
+            quick = events.join(None)
+        return [event async for event in events.follow(lazy)], heard
+
+    lazy, heard = run(story())
+    assert lazy == []
+    assert [event["job"]["id"] for event in heard] == [str(number) for number in range(9)]
+
+
+def test_a_listener_whose_loop_has_ended_holds_up_nobody():
+    events = Events()
+
+    async def join():
+        events.join(None)
+
+    run(join())
+    events.publish(job("a"))
