@@ -29,7 +29,7 @@ def open_studio(settings: Settings) -> "AbstractContextManager[Studio]":
 
 def bench(settings: Settings, suite: str, report: Path | None) -> int:
     """Measure."""
-    from studio.bench import run_suite
+    from studio.bench.suites import run_suite
 
     return run_suite(settings, suite, report)
 

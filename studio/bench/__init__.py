@@ -1,0 +1,1 @@
+"""What the studio measures of itself, beside what it is measured against."""
