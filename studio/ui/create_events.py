@@ -199,8 +199,9 @@ class CreateEvents:
         except StudioError:
             form, sketch = {}, {}
         values = self.sound(form, {entry.name for entry in entries})
-        if not form and not sketch and present_card(self.studio).demonstration:
-            values["prompt"], sketch = example.PROMPT, example.house()
+        if present_card(self.studio).demonstration:
+            values["prompt"] = values["prompt"] if form else example.PROMPT
+            sketch = sketch or example.house()
         size = int(values["width"]), int(values["height"])
         pad = readable(sketch, *size) if sketch else empty_drawing(*size)
         picked = gr.Dropdown(choices=choices, value=values["checkpoint"] or None)
@@ -278,7 +279,12 @@ def wire_create(page: gr.Blocks, events: CreateEvents, pictures: list[OwnCompone
 def keep_drafts(events: CreateEvents, chosen: list[Any], quiet: dict[str, Any]) -> None:
     """Save after every edit: the form and the drawing apart, since a drawing is large."""
     tab, fields = events.tab, events.tab.fields
-    typed: list[Callable[..., Any]] = [w.input for name, w in fields.items() if name not in ("seed", "checkpoint")]
+    typed: list[Callable[..., Any]] = [
+        # text that is pasted or dictated comes as a change alone
+        widget.change if isinstance(widget, gr.Textbox) else widget.input
+        for name, widget in fields.items()
+        if name not in ("seed", "checkpoint")
+    ]
     last: dict[str, Any] = {**quiet, "trigger_mode": "always_last"}
     inputs = {*fields.values(), events.browser}
     gr.on(typed, events.save_form, inputs, None, **last)
