@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from studio import __version__
+
 PROGRAM = "python launch.py"
-COMMANDS = ("serve", "test", "generate", "models", "bench", "doctor")
 SUITES = ("main",)
 CONTROL = "KIND=FILE[,scale=X][,start=X][,end=X][,model=NAME]"
 
@@ -40,7 +41,7 @@ def with_command(arguments: Sequence[str]) -> list[str]:
 def build_parser() -> Parser:
     """Every command that works, and what it takes."""
     parser = Parser(prog=PROGRAM, description="Draw a scribble, type a prompt, get a picture that obeys.")
-    parser.add_argument("--version", action="version", version="maquette 0.1.0")
+    parser.add_argument("--version", action="version", version=f"maquette {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     common = _common()
     _serve(commands.add_parser("serve", parents=[common], help="open the studio's page (the default)"))
