@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from studio.messages import Shutdown
 
 log = logging.getLogger("studio.jobs")
-STOP_SECONDS = 5.0
+STOP_SECONDS = 2.0  # a job that runs is put back, so a worker has nothing to save
 
 
 class WorkerHandle:

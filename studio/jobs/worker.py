@@ -110,7 +110,7 @@ class Dispatcher:
         self._stop.set()
         self._nudge()
         if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS * 2)
+            self._thread.join(STOP_SECONDS * 4)
 
     def wake(self) -> None:
         """Look at the queue now; a worker that could not start is tried once more."""
