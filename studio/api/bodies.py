@@ -39,6 +39,14 @@ def refusal(error: StudioError) -> Response:
     return answer(next(code for kind, code in STATUS if isinstance(error, kind)), body)
 
 
+def for_guests(error: StudioError) -> StudioError:
+    """The error without the folders of the machine, which are not for guests; the log gets it whole."""
+    if not isinstance(error, StorageError):
+        return error
+    log.error("%s", error.sentence())
+    return StorageError("The studio cannot write to its disk.", hint="Tell the person who runs it.")
+
+
 def wrong_parameter(error: RequestValidationError) -> Response:
     """The answer for a path or query parameter that is not of its kind."""
     first = cast(Mapping[str, Any], error.errors()[0])

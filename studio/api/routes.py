@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from studio.access import User, require
-from studio.api.bodies import UPLOAD_MAX, bug, read_body, read_object, refusal, wrong_parameter
+from studio.api.bodies import UPLOAD_MAX, bug, for_guests, read_body, read_object, refusal, wrong_parameter
 from studio.api.docs import docs_page
 from studio.api.events import EventStream, status_view
 from studio.api.schemas import binary_body, file_answer, json_body, refusals, request_schema
@@ -45,8 +45,8 @@ def build_api(studio: Studio) -> FastAPI:
     app.include_router(router(studio))
 
     @app.exception_handler(StudioError)
-    async def _refuse(_request: Request, error: StudioError) -> Response:
-        return refusal(error)
+    async def _refuse(request: Request, error: StudioError) -> Response:
+        return refusal(error if user_of(request).may("see_all") else for_guests(error))
 
     @app.exception_handler(RequestValidationError)
     async def _parameter(_request: Request, error: RequestValidationError) -> Response:

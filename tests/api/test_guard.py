@@ -299,11 +299,19 @@ def test_a_guest_cannot_fill_the_queue(ann):
     assert statuses == [201] * 10 + [403]
 
 
-def test_no_answer_tells_a_guest_a_path_of_the_machine(studio, ann):
+def test_no_answer_tells_a_guest_a_path_of_the_machine(studio, ann, monkeypatch):
     finished(studio, ANN)
     studio.warnings.append(f"{studio.settings.paths.root} is odd.")
     for path in ("status", "models", "jobs", "gallery", "presets", "schedulers"):
         assert str(studio.settings.paths.root) not in ann.get(f"/api/v1/{path}").text, path
+
+    def full(*_args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("studio.files.os.replace", full)
+    refused = ann.post("/api/v1/assets", content=png())
+    assert refused.status_code == 507
+    assert str(studio.settings.paths.root) not in refused.text
 
 
 def test_the_owner_sees_everybodys_pictures(studio, owner):
