@@ -1,9 +1,11 @@
 import shutil
 import sys
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
+import launch
 from studio import environment
 from studio.errors import StartError
 
@@ -100,3 +102,44 @@ def test_a_broken_environment_is_told_from_a_working_one(tmp_path):
     assert environment.runs([sys.executable, "-c", ""])
     assert not environment.runs([str(tmp_path / "python"), "-c", ""])
     assert not environment.runs([sys.executable, "-c", "raise SystemExit(1)"])
+
+
+@pytest.fixture
+def steps(monkeypatch, tmp_path):
+    """What set-up does, in order, without doing it; an environment is made as an empty folder."""
+    done = []
+
+    def make(venv):
+        venv.mkdir(exist_ok=True)
+        done.append("make")
+
+    monkeypatch.setattr(environment, "check_folder", lambda folder, space: done.append(f"space {space}"))
+    monkeypatch.setattr(environment, "make_venv", make)
+    monkeypatch.setattr(environment, "install", lambda words, what, total, log: done.append(" ".join(words[1:])))
+    monkeypatch.setattr(environment, "has_nvidia", lambda: False)
+    monkeypatch.setattr(environment, "torch_index", lambda *where, nvidia, answers: "https://index")
+    return done
+
+
+def test_torch_comes_first_and_from_its_index(steps, tmp_path):
+    environment.set_up(tmp_path / ".venv", tmp_path / "python", ["numpy==2", "torch==2.13.0"], [tmp_path / "lock"])
+    assert steps == ["space 3", "make", "torch==2.13.0 --extra-index-url https://index", f"-r {tmp_path / 'lock'}"]
+
+
+def test_a_broken_environment_is_made_again(steps, tmp_path):
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / "python").write_text("no interpreter")
+    environment.set_up(tmp_path / ".venv", tmp_path / "python", ["torch==2.13.0"], [])
+    assert "make" in steps
+
+
+def test_a_working_environment_is_kept_and_brought_up_to_date(steps, tmp_path):
+    (tmp_path / ".venv").mkdir()
+    environment.set_up(tmp_path / ".venv", Path(sys.executable), ["torch==2.13.0"], [])
+    assert "make" not in steps
+    assert len(steps) == 3
+
+
+def test_an_environment_is_made_with_pip_in_it(tmp_path):
+    environment.make_venv(tmp_path / ".venv")
+    assert environment.runs([str(launch.python_of(tmp_path / ".venv")), "-m", "pip", "--version"])
