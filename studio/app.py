@@ -58,6 +58,7 @@ def run_worker(connection: Connection) -> None:
     """The target of the worker process: torch is imported there, and nowhere else."""
     from studio.worker.process import main
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the web process, which ends the worker
     main(connection)
 
 

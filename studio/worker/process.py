@@ -90,8 +90,8 @@ class Inbox:
             return None if self.closed else self.messages.popleft()
 
     def wants(self) -> bool:
-        """Whether something waits, so that a warm-up should end."""
-        return bool(self.messages) or self.closed
+        """Whether a job waits, so that a warm-up should end."""
+        return self.closed or any(isinstance(message, Generate) for message in self.messages)
 
 
 class _Worker:
