@@ -16,7 +16,7 @@ from studio.ui.components.own import OwnComponent
 from studio.ui.components.sketch_pad import cleaned, empty_drawing, fitted, readable
 from studio.ui.create_tab import CreateTab, present_card
 from studio.ui.errors import error_notice, quiet_notice
-from studio.ui.form import CUSTOM, KIND, defaults, from_request, shape_of, size_of, to_request
+from studio.ui.form import CUSTOM, KIND, defaults, from_request, kept_by_tab, shape_of, size_of, to_request
 from studio.ui.requester import requester
 
 Values = dict[Component, Any]
@@ -26,11 +26,14 @@ NOTHING_DRAWN = "Nothing is drawn, so the prompt alone decides."
 
 @dataclass(frozen=True, kw_only=True)
 class CreateEvents:
-    """The handlers. `browser`: the hidden box with the browser's own name; `sections`: the tabs of the page."""
+    """The handlers. Hidden boxes hold the browser's own name (`browser`) and what its tab kept over a reload (`left`);
+    `sections`: the tabs of the page.
+    """
 
     studio: Studio
     tab: CreateTab
     browser: gr.Textbox
+    left: gr.Textbox
     sections: gr.Tabs
 
     # ---- generating
@@ -189,7 +192,7 @@ class CreateEvents:
 
     # ---- drafts
 
-    def load(self, browser: str, request: gr.Request) -> Values:
+    def load(self, browser: str, left: str, request: gr.Request) -> Values:
         """What this browser had typed and drawn; on a first visit an example, ready to be made."""
         user = requester(request)
         entries = [entry for entry in self.studio.checkpoints() if entry.usable]
@@ -198,6 +201,8 @@ class CreateEvents:
             form, sketch = self.studio.draft(user, browser), self.studio.draft(user, browser + SKETCH)
         except StudioError:
             form, sketch = {}, {}
+        texts, drawn = kept_by_tab(left)
+        form, sketch = {**form, **texts}, drawn or sketch
         values = self.sound(form, {entry.name for entry in entries})
         if present_card(self.studio).demonstration:
             values["prompt"] = values["prompt"] if form else example.PROMPT
@@ -219,7 +224,7 @@ class CreateEvents:
         card = present_card(self.studio, name if name in checkpoints else None)
         start = defaults(card)
         kept = {key: value for key, value in form.items() if key in start and isinstance(value, type(start[key]) | int)}
-        values = start | kept | {"checkpoint": card.name if card.name in checkpoints else ""}
+        values: dict[str, Any] = start | kept | {"checkpoint": card.name if card.name in checkpoints else ""}
         rows = self.studio.registry.schedulers
         values["scheduler"] = values["scheduler"] if values["scheduler"] in rows else start["scheduler"]
         for side in ("width", "height"):
@@ -260,10 +265,15 @@ def wire_create(page: gr.Blocks, events: CreateEvents, pictures: list[OwnCompone
     tab, fields = events.tab, set(events.tab.fields.values())
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     everything = [*fields, tab.shape, tab.preset, tab.pad, tab.words, tab.notice, events.browser, events.sections]
-    page.load(events.load, events.browser, everything, js="() => window.maquette.browser()", **quiet)
+    here = "() => [window.maquette.browser(), window.maquette.left()]"
+    page.load(events.load, [events.browser, events.left], everything, js=here, **quiet)
     tab.generate.click(events.submit, {*fields, tab.pad}, tab.notice, trigger_mode="multiple", **quiet)
-    for component in pictures:
-        component.act(events.act, None, everything, trigger_mode="multiple", **quiet)
+    filled = [
+        component.act(events.act, None, everything, trigger_mode="multiple", **quiet).then(
+            events.save_sketch, [tab.pad, events.browser], None, **quiet
+        )
+        for component in pictures
+    ]
     checkpoint, prompt = tab.fields["checkpoint"], tab.fields["prompt"]
     size = [tab.fields["width"], tab.fields["height"]]
     prompt.change(events.prompt_changed, [prompt, checkpoint], tab.words, trigger_mode="always_last", **quiet)
@@ -273,7 +283,7 @@ def wire_create(page: gr.Blocks, events: CreateEvents, pictures: list[OwnCompone
         checkpoint.input(events.checkpoint_chosen, [checkpoint, tab.pad], everything, **quiet),
         tab.preset.input(events.preset_chosen, {*fields, tab.preset}, everything, **quiet),
     ]
-    keep_drafts(events, [*chosen], quiet)
+    keep_drafts(events, [*chosen, *filled], quiet)
 
 
 def keep_drafts(events: CreateEvents, chosen: list[Any], quiet: dict[str, Any]) -> None:

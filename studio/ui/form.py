@@ -1,5 +1,6 @@
 """The form as plain values: what its widgets hold, read into a request, and filled from one."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,3 +88,15 @@ def size_of(shape: str, native: int) -> tuple[int, int]:
 def shape_of(width: object, height: object, native: int) -> str:
     """The shape that has that size; CUSTOM if none has."""
     return next((shape for shape in SHAPES if size_of(shape, native) == (width, height)), CUSTOM)
+
+
+def kept_by_tab(text: str) -> tuple[dict[str, str], dict[str, Any] | None]:
+    """The texts and the drawing that a tab kept over a reload; none where it kept nothing that can be read."""
+    try:
+        kept = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}, None
+    if not isinstance(kept, dict):
+        return {}, None
+    texts = {name: kept[name] for name in ("prompt", "negative_prompt") if isinstance(kept.get(name), str)}
+    return texts, kept["sketch"] if isinstance(kept.get("sketch"), dict) else None

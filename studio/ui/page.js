@@ -116,11 +116,24 @@ window.maquette ??= (() => {
   const remembered = localStorage.getItem("maquette-theme");
   if (remembered) document.body?.classList.toggle("dark", remembered === "dark");
   const browser = () => { let id = localStorage.getItem("maquette-browser"); if (!id) localStorage.setItem("maquette-browser", id = Array.from(crypto.getRandomValues(new Uint8Array(12)), b => b.toString(16).padStart(2, "0")).join("")); return id; };
+  const write = (box, text) => { Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, text); box.dispatchEvent(new Event("input", { bubbles: true })); };
   const insertWord = word => {
     const box = document.querySelector("#prompt textarea"), gap = box.value && !/\s$/.test(box.value) ? " " : "";
-    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, box.value + gap + word);
-    box.dispatchEvent(new Event("input", { bubbles: true })); box.focus();
+    write(box, box.value + gap + word); box.focus();
   };
+
+  // ---- what the server may not have heard yet: typed before the draft came, or shortly before the page is left
+  // (gradio reloads the page by itself when a server that was away is back). The tab keeps it over the reload.
+  const LEFT = "maquette-left", TEXTS = { prompt: "#prompt textarea", negative_prompt: "#negative-prompt textarea" }, early = new Map();
+  let drawing = null;
+  document.addEventListener("input", e => { if (!drawing && e.isTrusted && e.target.matches(Object.values(TEXTS).join())) early.set(e.target, e.target.value); }, true);
+  const loaded = read => { drawing = read; setTimeout(() => { early.forEach((text, box) => box.isConnected && box.value !== text && write(box, text)); early.clear(); }); };
+  const left = () => { const text = sessionStorage.getItem(LEFT) ?? ""; sessionStorage.removeItem(LEFT); return text; };
+  addEventListener("pagehide", () => {
+    if (!drawing) return;
+    const texts = Object.entries(TEXTS).map(([name, where]) => [name, document.querySelector(where)?.value]);
+    try { sessionStorage.setItem(LEFT, JSON.stringify({ ...Object.fromEntries(texts), sketch: drawing() })); } catch { sessionStorage.removeItem(LEFT); } // too large: the server's draft is used
+  });
 
   const KEYS = [["Ctrl + Enter", "Generate"], ["Esc", "Cancel the running picture"], ["B", "Brush"], ["E", "Eraser"], ["[  and  ]", "Thinner, thicker"],
     ["Ctrl + Z", "Undo on the canvas"], ["Ctrl + Shift + Z", "Redo on the canvas"], ["?", "This list"]];
@@ -134,7 +147,7 @@ window.maquette ??= (() => {
   const visible = node => node && node.offsetParent !== null;
   document.addEventListener("keydown", e => {
     const key = e.key.toLowerCase(), command = e.ctrlKey || e.metaKey;
-    if (command && key === "enter") { e.preventDefault(); document.activeElement?.blur?.(); document.getElementById("generate")?.click(); return; }
+    if (command && key === "enter") { e.preventDefault(); if (document.activeElement?.tagName === "INPUT") document.activeElement.blur(); document.getElementById("generate")?.click(); return; }
     if (e.defaultPrevented || typing(e.target) || document.querySelector("dialog[open]")) return;
     if (key === "escape") { const stop = document.getElementById("cancel"); if (visible(stop)) stop.click(); return; }
     if (key === "?") { e.preventDefault(); showKeys(); return; }
@@ -151,5 +164,5 @@ window.maquette ??= (() => {
     pressed = 0; document.getElementById("result")?.scrollIntoView({ behavior: "smooth", block: "start" });
   });
   connect();
-  return { icon, el, button, on, emit, call, state, list, running, waiting, latest, say, dark, setTheme, browser, insertWord, showKeys, typing, refreshRecent, refreshJobs };
+  return { icon, el, button, on, emit, call, state, list, running, waiting, latest, say, dark, setTheme, browser, left, loaded, insertWord, showKeys, typing, refreshRecent, refreshJobs };
 })();

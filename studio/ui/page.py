@@ -23,10 +23,11 @@ def build(studio: Studio) -> gr.Blocks:
     """Lay out the page for that studio; each visitor's own things are loaded when they open it."""
     with gr.Blocks(title="Maquette", analytics_enabled=False, fill_width=True) as page:
         with gr.Row(elem_id="top-bar"):
-            gr.HTML((HERE / "brand.svg").read_text("utf-8"), elem_id="brand")
+            gr.HTML((HERE / "brand.html").read_text("utf-8"), elem_id="brand")
             checkpoint = checkpoint_chooser(studio)
             OwnComponent("status_bar", elem_id="status")
         browser = gr.Textbox(visible="hidden", elem_id="browser")
+        left = gr.Textbox(visible="hidden", elem_id="left")
         with gr.Tabs(selected="create", elem_id="sections") as sections:
             with gr.Tab("Create", id="create"):
                 tab = build_create_tab(studio, checkpoint)
@@ -37,7 +38,7 @@ def build(studio: Studio) -> gr.Blocks:
                     build_extension_tab(row, studio)
             with gr.Tab("Settings", id="settings"):
                 build_settings_tab(studio, page)
-        events = CreateEvents(studio=studio, tab=tab, browser=browser, sections=sections)
+        events = CreateEvents(studio=studio, tab=tab, browser=browser, left=left, sections=sections)
         wire_create(page, events, [tab.result, gallery])
     page.queue(default_concurrency_limit=None, api_open=False)
     return page

@@ -7,4 +7,5 @@ from studio.access import User
 
 def requester(request: gr.Request) -> User:
     """The user of an event. Raises: AttributeError, without the guard: nobody has rights then."""
+    assert request.request is not None  # gradio has one for every event of a page
     return request.request.state.user

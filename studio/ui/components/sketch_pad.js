@@ -142,5 +142,5 @@ watch("value", () => {
 new ResizeObserver(() => { fit(); show(); }).observe(stage);
 show(); fit();
 // The first value is the draft of this browser: to draw before it is there would be to draw on another sheet.
-function ready() { element.dataset.ready = "1"; element.closest("#sketch-pad")?.setAttribute("data-ready", "1"); root.classList.add("mq-usable"); return true; }
+function ready() { element.dataset.ready = "1"; element.closest("#sketch-pad")?.setAttribute("data-ready", "1"); root.classList.add("mq-usable"); M.loaded(() => now); return true; }
 if (props.value) ready();
