@@ -31,7 +31,7 @@ SECURITY_HEADERS = {
 # What a guest's page needs of gradio. The rest serves files, takes uploads, or shows what others did.
 GUEST_PATHS = re.compile(
     r"/(api/v1/.*|config/?|(static|assets|svelte)/.*|favicon\.ico|theme\.css|robots\.txt|manifest\.json|pwa_icon(/.*)?"
-    r"|gradio_api/(startup-events|app_id|login_check|user|info|theme\.css|queue/(join|data)|heartbeat/[^/]+"
+    r"|gradio_api/(startup-events|app_id|login_check|user|info|theme\.css|queue/(join|data)|run/predict|heartbeat/[^/]+"
     r"|cancel|reset|component_server|custom_component/.*)/?)?"
 )
 

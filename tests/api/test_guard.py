@@ -102,6 +102,8 @@ def test_a_guest_can_use_the_page(studio, shared):
     assert guest.get("/config").status_code == 200
     joined = guest.post("/gradio_api/queue/join", json={"data": ["hi"], "fn_index": 0, "session_hash": "s"})
     assert joined.status_code == 200
+    direct = guest.post("/gradio_api/run/predict", json={"data": ["hi"], "fn_index": 0, "session_hash": "s"})
+    assert direct.status_code not in (401, 403)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "LOCALHOST", "[::1]:7860", "localhost.:1"])
