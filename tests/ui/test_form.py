@@ -7,7 +7,7 @@ from studio.library.card import Card
 from studio.params import GenerationRequest
 from studio.ui.components.sketch_pad import cleaned, empty_drawing, fitted, readable
 from studio.ui.example import house
-from studio.ui.form import CUSTOM, SHAPES, defaults, from_request, shape_of, size_of, to_request
+from studio.ui.form import CUSTOM, SHAPES, defaults, from_request, kept_by_tab, shape_of, size_of, to_request
 
 CARD = Card(name="starter", native_size=128, num_inference_steps=20, guidance_scale=5.0)
 MAP, EDITOR = "a" * 64, "b" * 64
@@ -70,3 +70,15 @@ def test_a_drawing_on_another_pad_lies_inside_it_unbent():
 @pytest.mark.parametrize("broken", [None, [], {"w": 1}, {"w": 8, "h": 8, "strokes": [{"p": ["x"]}]}])
 def test_a_draft_that_cannot_be_read_is_an_empty_pad(broken):
     assert readable(broken, 128, 64) == empty_drawing(128, 64)
+
+
+def test_what_a_tab_kept_is_its_texts_and_its_drawing():
+    assert kept_by_tab('{"prompt": "a boat", "seed": 3, "sketch": {"strokes": []}}') == (
+        {"prompt": "a boat"},
+        {"strokes": []},
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"prompt": 3, "sketch": "no"}', "[" * 100_000])
+def test_what_cannot_be_read_was_not_kept(text):
+    assert kept_by_tab(text) == ({}, None)
