@@ -1,5 +1,6 @@
 """The only wiring: settings -> stores -> jobs -> Studio -> page and routes. Torch is imported in the worker alone."""
 
+import gc
 import logging
 import os
 import shutil
@@ -154,6 +155,7 @@ def serve(settings: Settings, options: ServeOptions) -> int:
             finally:
                 studio.events.close()
                 studio.dispatcher.stop()
+    gc.freeze()  # the process ends now: looking for garbage among gradio's objects would take seconds
     return 0
 
 
