@@ -144,6 +144,8 @@ def serve(settings: Settings, options: ServeOptions) -> int:
     """Serve the page until Ctrl+C. Raises: StartError and StorageError, before anything is served."""
     from studio.server import listen_on
 
+    if settings.offline and options.share:
+        raise StartError("--share needs the network that --offline forbids.", hint="Leave one of the two out.")
     settings.paths.create()
     with StudioLock(settings.paths.lock) as lock:
         host = "0.0.0.0" if options.listen else "127.0.0.1"
