@@ -2,55 +2,83 @@
 // Untrusted text (prompts, names, errors) reaches the DOM through textContent alone.
 window.maquette ??= (() => {
   const PATHS = {
-    brush: "M9.5 14.5 19 5a2.1 2.1 0 0 0-3-3L6.5 11.5M9.5 14.5l-3-3M9.5 14.5c0 3-1.6 5.5-6.5 5.5 1.6-1.2 1-2.6 1.4-4.2.3-1.6 1-3 2.1-4.3",
+    brush:
+      "M9.5 14.5 19 5a2.1 2.1 0 0 0-3-3L6.5 11.5M9.5 14.5l-3-3M9.5 14.5c0 3-1.6 5.5-6.5 5.5 1.6-1.2 1-2.6 1.4-4.2.3-1.6 1-3 2.1-4.3",
     eraser: "m7 20-4-4a2 2 0 0 1 0-2.8L13 3.2a2 2 0 0 1 2.8 0L21 8.4a2 2 0 0 1 0 2.8L12 20M7 20h14M8 8.2l7.8 7.8",
-    undo: "M8 5 4 9l4 4M4 9h10a6 6 0 0 1 0 12h-3", redo: "m16 5 4 4-4 4M20 9H10a6 6 0 0 0 0 12h3",
+    undo: "M8 5 4 9l4 4M4 9h10a6 6 0 0 1 0 12h-3",
+    redo: "m16 5 4 4-4 4M20 9H10a6 6 0 0 0 0 12h3",
     trash: "M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v5M14 11v5",
-    image: "M4 4h16v16H4zM4 16l5-5 5 5 2-2 4 4M15.5 9h.01", x: "M6 6l12 12M18 6 6 18",
+    image: "M4 4h16v16H4zM4 16l5-5 5 5 2-2 4 4M15.5 9h.01",
+    x: "M6 6l12 12M18 6 6 18",
     dice: "M5 4h14a1 1 0 0 1 1 1v14a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1V5a1 1 0 0 1 1-1zM8.5 8.5h.01M15.5 8.5h.01M12 12h.01M8.5 15.5h.01M15.5 15.5h.01",
     lock: "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3",
     star: "m12 3.5 2.6 5.5 6 .8-4.400 4.200 1.100 6-5.300-2.900-5.300 2.900 1.100-6L3.400 9.800l6-.8z",
     sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v2M12 20v2M2 12h2M20 12h2M5 5l1.400 1.400M17.600 17.600 19 19M5 19l1.400-1.400M17.600 6.400 19 5",
-    moon: "M20 14.500A8.500 8.500 0 0 1 9.500 4 8.500 8.500 0 1 0 20 14.500z", up: "m6 14 6-6 6 6", down: "m6 10 6 6 6-6",
-    download: "M12 4v11M7 11l5 5 5-5M4 20h16", vary: "M4 7h4l8 10h4M4 17h4l2.500-3M13.500 10 16 7h4M17 4l3 3-3 3M17 14l3 3-3 3",
+    moon: "M20 14.500A8.500 8.500 0 0 1 9.500 4 8.500 8.500 0 1 0 20 14.500z",
+    up: "m6 14 6-6 6 6",
+    down: "m6 10 6 6 6-6",
+    download: "M12 4v11M7 11l5 5 5-5M4 20h16",
+    vary: "M4 7h4l8 10h4M4 17h4l2.500-3M13.500 10 16 7h4M17 4l3 3-3 3M17 14l3 3-3 3",
     repeat: "M4 12a8 8 0 0 1 14-5.300L20 9M20 4v5h-5M20 12a8 8 0 0 1-14 5.300L4 15M4 20v-5h5",
-    send: "M4 4h7v7M4 11l8-7M13 20h7V9M9 20H4v-5", sliders: "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4",
-    search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5", help: "M8 8.500a4 4 0 1 1 5.800 3.600c-1.100.6-1.800 1.400-1.800 2.900M12 19.500h.01",
-    queue: "M4 6h16M4 12h16M4 18h10", left: "m14 6-6 6 6 6", right: "m10 6 6 6-6 6", copy: "M9 9h11v11H9zM5 15H4V4h11v1", check: "m5 12 5 5 9-10",
+    send: "M4 4h7v7M4 11l8-7M13 20h7V9M9 20H4v-5",
+    sliders: "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4",
+    search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5",
+    help: "M8 8.500a4 4 0 1 1 5.800 3.600c-1.100.6-1.800 1.400-1.800 2.900M12 19.500h.01",
+    queue: "M4 6h16M4 12h16M4 18h10",
+    left: "m14 6-6 6 6 6",
+    right: "m10 6 6 6-6 6",
+    copy: "M9 9h11v11H9zM5 15H4V4h11v1",
+    check: "m5 12 5 5 9-10",
   };
-  const icon = name => {
-    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS(svg.namespaceURI, "path");
-    for (const [k, v] of Object.entries({ viewBox: "0 0 24 24", class: "mq-icon", "aria-hidden": "true" })) svg.setAttribute(k, v);
-    path.setAttribute("d", PATHS[name]); svg.append(path); return svg;
+  const icon = (name) => {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"),
+      path = document.createElementNS(svg.namespaceURI, "path");
+    for (const [k, v] of Object.entries({ viewBox: "0 0 24 24", class: "mq-icon", "aria-hidden": "true" }))
+      svg.setAttribute(k, v);
+    path.setAttribute("d", PATHS[name]);
+    svg.append(path);
+    return svg;
   };
   const el = (tag, attrs = {}, ...children) => {
     const node = document.createElement(tag);
     for (const [k, v] of Object.entries(attrs)) {
-      if (v === undefined || v === null || v === false && !k.startsWith("aria-")) continue;
+      if (v === undefined || v === null || (v === false && !k.startsWith("aria-"))) continue;
       if (k.startsWith("on")) node.addEventListener(k.slice(2), v);
       else if (k === "text") node.textContent = v;
       else node.setAttribute(k, v === true && !k.startsWith("aria-") ? "" : v);
     }
-    node.append(...children.filter(c => c !== null && c !== undefined)); return node;
+    node.append(...children.filter((c) => c !== null && c !== undefined));
+    return node;
   };
   const button = (name, label, onclick, attrs = {}) =>
-    el("button", { type: "button", class: "mq-button", title: attrs.title ?? label, "aria-label": label, onclick, ...attrs }, icon(name),
-      ...(attrs.caption ? [el("span", { text: attrs.caption })] : []));
+    el(
+      "button",
+      { type: "button", class: "mq-button", title: attrs.title ?? label, "aria-label": label, onclick, ...attrs },
+      icon(name),
+      ...(attrs.caption ? [el("span", { text: attrs.caption })] : []),
+    );
 
   // ---- the bus: listeners live as long as the element that they belong to
   const listeners = [];
   const on = (owner, name, handler) => listeners.push({ owner, name, handler });
   const emit = (name, detail) => {
     for (const l of [...listeners]) {
-      if (!l.owner.isConnected) { if (l.seen) listeners.splice(listeners.indexOf(l), 1); continue; }
-      l.seen = true; if (l.name === name) l.handler(detail);
+      if (!l.owner.isConnected) {
+        if (l.seen) listeners.splice(listeners.indexOf(l), 1);
+        continue;
+      }
+      l.seen = true;
+      if (l.name === name) l.handler(detail);
     }
   };
 
   // ---- requests to our own routes; a refusal becomes an Error with the server's sentence
-  const sentence = body => {
+  const sentence = (body) => {
     const said = body?.message ?? body?.error ?? body?.detail ?? "";
-    const text = typeof said === "string" ? said : said?.message ?? (Array.isArray(said) ? said.map(d => d.msg).join("; ") : "");
+    const text =
+      typeof said === "string"
+        ? said
+        : (said?.message ?? (Array.isArray(said) ? said.map((d) => d.msg).join("; ") : ""));
     const hint = body?.hint ?? said?.hint ?? "";
     return [text, hint].filter(Boolean).join(" ");
   };
@@ -58,47 +86,95 @@ window.maquette ??= (() => {
     const raw = body instanceof Blob;
     let answer;
     try {
-      answer = await fetch("./api/v1/" + path, { method, body: raw ? body : body === undefined ? undefined : JSON.stringify(body),
-        headers: body === undefined ? {} : { "Content-Type": raw ? body.type || "application/octet-stream" : "application/json" }, ...options });
-    } catch { throw new Error("The studio does not answer. Is it still running?"); }
+      answer = await fetch("./api/v1/" + path, {
+        method,
+        body: raw ? body : body === undefined ? undefined : JSON.stringify(body),
+        headers:
+          body === undefined
+            ? {}
+            : { "Content-Type": raw ? body.type || "application/octet-stream" : "application/json" },
+        ...options,
+      });
+    } catch {
+      throw new Error("The studio does not answer. Is it still running?");
+    }
     const data = await answer.json().catch(() => null);
     if (!answer.ok) throw new Error(sentence(data) || `The studio refused this (${answer.status}).`);
     return data;
   }
 
   // ---- jobs, as the event stream tells them
-  const state = { jobs: new Map(), progress: new Map(), previews: new Map(), worker: { state: "starting" }, connected: false, greeted: false, picked: null, recent: [] };
-  const list = data => Array.isArray(data) ? data : data?.jobs ?? data?.items ?? [];
-  const merge = job => state.jobs.set(job.id, { ...state.jobs.get(job.id), ...job });
+  const state = {
+    jobs: new Map(),
+    progress: new Map(),
+    previews: new Map(),
+    worker: { state: "starting" },
+    connected: false,
+    greeted: false,
+    picked: null,
+    recent: [],
+  };
+  const list = (data) => (Array.isArray(data) ? data : (data?.jobs ?? data?.items ?? []));
+  const merge = (job) => state.jobs.set(job.id, { ...state.jobs.get(job.id), ...job });
   const byOrder = (a, b) => a.position - b.position;
-  const running = () => [...state.jobs.values()].find(j => j.state === "running");
-  const waiting = () => [...state.jobs.values()].filter(j => j.state === "queued").sort(byOrder);
-  const latest = () => [...state.jobs.values()].filter(j => ["done", "failed", "cancelled"].includes(j.state)).sort((a, b) => (b.finished ?? b.created) - (a.finished ?? a.created))[0];
-  const refreshRecent = async () => { state.recent = list(await call("GET", "gallery?limit=24").catch(() => [])); emit("recent"); };
+  const running = () => [...state.jobs.values()].find((j) => j.state === "running");
+  const waiting = () => [...state.jobs.values()].filter((j) => j.state === "queued").sort(byOrder);
+  const latest = () =>
+    [...state.jobs.values()]
+      .filter((j) => ["done", "failed", "cancelled"].includes(j.state))
+      .sort((a, b) => (b.finished ?? b.created) - (a.finished ?? a.created))[0];
+  const refreshRecent = async () => {
+    state.recent = list(await call("GET", "gallery?limit=24").catch(() => []));
+    emit("recent");
+  };
   let asking = null;
-  const refreshJobs = () => { clearTimeout(asking); asking = setTimeout(async () => { list(await call("GET", "jobs").catch(() => [])).forEach(merge); emit("jobs"); }, 60); };
-  const receive = e => {
+  const refreshJobs = () => {
+    clearTimeout(asking);
+    asking = setTimeout(async () => {
+      list(await call("GET", "jobs").catch(() => [])).forEach(merge);
+      emit("jobs");
+    }, 60);
+  };
+  const receive = (e) => {
     if (e.type === "hello") {
-      state.jobs.clear(); (e.jobs ?? []).forEach(merge); state.worker = { ...state.worker, ...e.worker }; state.greeted = true;
-      (e.previews ?? []).forEach(p => state.previews.set(p.job_id, p)); refreshRecent(); emit("worker");
+      state.jobs.clear();
+      (e.jobs ?? []).forEach(merge);
+      state.worker = { ...state.worker, ...e.worker };
+      state.greeted = true;
+      (e.previews ?? []).forEach((p) => state.previews.set(p.job_id, p));
+      refreshRecent();
+      emit("worker");
     } else if (e.type === "job") {
-      const before = state.jobs.get(e.job.id)?.state; merge(e.job);
-      if (e.job.state !== "running") { state.progress.delete(e.job.id); if (e.job.state !== "cancelled") state.previews.delete(e.job.id); }
-      if (e.job.state === "running" && before !== "running") { state.previews.delete(e.job.id); state.picked = null; }
+      const before = state.jobs.get(e.job.id)?.state;
+      merge(e.job);
+      if (e.job.state !== "running") {
+        state.progress.delete(e.job.id);
+        if (e.job.state !== "cancelled") state.previews.delete(e.job.id);
+      }
+      if (e.job.state === "running" && before !== "running") {
+        state.previews.delete(e.job.id);
+        state.picked = null;
+      }
       if (e.job.state === "done" && before !== "done") refreshRecent();
     } else if (e.type === "progress") state.progress.set(e.job_id, e);
     else if (e.type === "preview") state.previews.set(e.job_id, e);
-    else if (e.type === "worker") { state.worker = { ...state.worker, ...e }; emit("worker"); }
-    else if (e.type === "queue") refreshJobs();
+    else if (e.type === "worker") {
+      state.worker = { ...state.worker, ...e };
+      emit("worker");
+    } else if (e.type === "queue") refreshJobs();
     else if (e.type === "warning") say(e.message);
     emit("jobs", e);
   };
   const connect = () => {
     const source = new EventSource("./api/v1/events");
-    source.onmessage = e => receive(JSON.parse(e.data));
-    source.onopen = () => { state.connected = true; emit("worker"); };
+    source.onmessage = (e) => receive(JSON.parse(e.data));
+    source.onopen = () => {
+      state.connected = true;
+      emit("worker");
+    };
     source.onerror = () => {
-      state.connected = false; emit("worker");
+      state.connected = false;
+      emit("worker");
       if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000); // refused for good: the browser no longer tries
     };
   };
@@ -107,62 +183,172 @@ window.maquette ??= (() => {
   const say = (message, undo) => {
     document.querySelector(".mq-toast")?.remove();
     const toast = el("div", { class: "mq-toast", role: "status" }, el("span", { text: message }));
-    if (undo) toast.append(el("button", { type: "button", text: "Undo", onclick: () => { toast.remove(); undo(); } }));
+    if (undo)
+      toast.append(
+        el("button", {
+          type: "button",
+          text: "Undo",
+          onclick: () => {
+            toast.remove();
+            undo();
+          },
+        }),
+      );
     toast.append(button("x", "Close", () => toast.remove()));
-    document.body.append(toast); setTimeout(() => toast.remove(), undo ? 12000 : 8000);
+    document.body.append(toast);
+    setTimeout(() => toast.remove(), undo ? 12000 : 8000);
   };
   const dark = () => document.body.classList.contains("dark");
-  const setTheme = isDark => { document.body.classList.toggle("dark", isDark); localStorage.setItem("maquette-theme", isDark ? "dark" : "light"); emit("theme"); };
+  const setTheme = (isDark) => {
+    document.body.classList.toggle("dark", isDark);
+    localStorage.setItem("maquette-theme", isDark ? "dark" : "light");
+    emit("theme");
+  };
   const remembered = localStorage.getItem("maquette-theme");
   if (remembered) document.body?.classList.toggle("dark", remembered === "dark");
-  const browser = () => { let id = localStorage.getItem("maquette-browser"); if (!id) localStorage.setItem("maquette-browser", id = Array.from(crypto.getRandomValues(new Uint8Array(12)), b => b.toString(16).padStart(2, "0")).join("")); return id; };
-  const write = (box, text) => { Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, text); box.dispatchEvent(new Event("input", { bubbles: true })); };
-  const insertWord = word => {
-    const box = document.querySelector("#prompt textarea"), gap = box.value && !/\s$/.test(box.value) ? " " : "";
-    write(box, box.value + gap + word); box.focus();
+  const browser = () => {
+    let id = localStorage.getItem("maquette-browser");
+    if (!id)
+      localStorage.setItem(
+        "maquette-browser",
+        (id = Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, "0")).join("")),
+      );
+    return id;
+  };
+  const write = (box, text) => {
+    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, text);
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  const insertWord = (word) => {
+    const box = document.querySelector("#prompt textarea"),
+      gap = box.value && !/\s$/.test(box.value) ? " " : "";
+    write(box, box.value + gap + word);
+    box.focus();
   };
 
   // ---- what the server may not have heard yet: typed before the draft came, or shortly before the page is left
   // (gradio reloads the page by itself when a server that was away is back). The tab keeps it over the reload.
-  const LEFT = "maquette-left", TEXTS = { prompt: "#prompt textarea", negative_prompt: "#negative-prompt textarea" }, early = new Map();
+  const LEFT = "maquette-left",
+    TEXTS = { prompt: "#prompt textarea", negative_prompt: "#negative-prompt textarea" },
+    early = new Map();
   let drawing = null;
-  document.addEventListener("input", e => { if (!drawing && e.isTrusted && e.target.matches(Object.values(TEXTS).join())) early.set(e.target, e.target.value); }, true);
-  const loaded = read => { drawing = read; setTimeout(() => { early.forEach((text, box) => box.isConnected && box.value !== text && write(box, text)); early.clear(); }); };
-  const left = () => { const text = sessionStorage.getItem(LEFT) ?? ""; sessionStorage.removeItem(LEFT); return text; };
+  document.addEventListener(
+    "input",
+    (e) => {
+      if (!drawing && e.isTrusted && e.target.matches(Object.values(TEXTS).join())) early.set(e.target, e.target.value);
+    },
+    true,
+  );
+  const loaded = (read) => {
+    drawing = read;
+    setTimeout(() => {
+      early.forEach((text, box) => box.isConnected && box.value !== text && write(box, text));
+      early.clear();
+    });
+  };
+  const left = () => {
+    const text = sessionStorage.getItem(LEFT) ?? "";
+    sessionStorage.removeItem(LEFT);
+    return text;
+  };
   addEventListener("pagehide", () => {
     if (!drawing) return;
     const texts = Object.entries(TEXTS).map(([name, where]) => [name, document.querySelector(where)?.value]);
-    try { sessionStorage.setItem(LEFT, JSON.stringify({ ...Object.fromEntries(texts), sketch: drawing() })); } catch { sessionStorage.removeItem(LEFT); } // too large: the server's draft is used
+    try {
+      sessionStorage.setItem(LEFT, JSON.stringify({ ...Object.fromEntries(texts), sketch: drawing() }));
+    } catch {
+      sessionStorage.removeItem(LEFT);
+    } // too large: the server's draft is used
   });
 
-  const KEYS = [["Ctrl + Enter", "Generate"], ["Esc", "Cancel the running picture"], ["B", "Brush"], ["E", "Eraser"], ["[  and  ]", "Thinner, thicker"],
-    ["Ctrl + Z", "Undo on the canvas"], ["Ctrl + Shift + Z", "Redo on the canvas"], ["?", "This list"]];
+  const KEYS = [
+    ["Ctrl + Enter", "Generate"],
+    ["Esc", "Cancel the running picture"],
+    ["B", "Brush"],
+    ["E", "Eraser"],
+    ["[  and  ]", "Thinner, thicker"],
+    ["Ctrl + Z", "Undo on the canvas"],
+    ["Ctrl + Shift + Z", "Redo on the canvas"],
+    ["?", "This list"],
+  ];
   const showKeys = () => {
-    const dialog = el("dialog", { class: "mq-dialog", "aria-label": "Shortcuts" }, el("h2", { text: "Shortcuts" }),
+    const dialog = el(
+      "dialog",
+      { class: "mq-dialog", "aria-label": "Shortcuts" },
+      el("h2", { text: "Shortcuts" }),
       el("dl", {}, ...KEYS.flatMap(([key, what]) => [el("dt", { text: key }), el("dd", { text: what })])),
-      el("button", { type: "button", class: "mq-plain", text: "Close", onclick: () => dialog.close() }));
-    dialog.addEventListener("close", () => dialog.remove()); document.body.append(dialog); dialog.showModal();
+      el("button", { type: "button", class: "mq-plain", text: "Close", onclick: () => dialog.close() }),
+    );
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
   };
-  const typing = target => target.closest?.("input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable], dialog");
-  const visible = node => node && node.offsetParent !== null;
-  document.addEventListener("keydown", e => {
-    const key = e.key.toLowerCase(), command = e.ctrlKey || e.metaKey;
-    if (command && key === "enter") { e.preventDefault(); if (document.activeElement?.tagName === "INPUT") document.activeElement.blur(); document.getElementById("generate")?.click(); return; }
+  const typing = (target) =>
+    target.closest?.("input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable], dialog");
+  const visible = (node) => node && node.offsetParent !== null;
+  document.addEventListener("keydown", (e) => {
+    const key = e.key.toLowerCase(),
+      command = e.ctrlKey || e.metaKey;
+    if (command && key === "enter") {
+      e.preventDefault();
+      if (document.activeElement?.tagName === "INPUT") document.activeElement.blur();
+      document.getElementById("generate")?.click();
+      return;
+    }
     if (e.defaultPrevented || typing(e.target) || document.querySelector("dialog[open]")) return;
-    if (key === "escape") { const stop = document.getElementById("cancel"); if (visible(stop)) stop.click(); return; }
-    if (key === "?") { e.preventDefault(); showKeys(); return; }
+    if (key === "escape") {
+      const stop = document.getElementById("cancel");
+      if (visible(stop)) stop.click();
+      return;
+    }
+    if (key === "?") {
+      e.preventDefault();
+      showKeys();
+      return;
+    }
     if (!visible(document.getElementById("sketch-pad"))) return;
-    const wanted = command ? key === "z" && (e.shiftKey ? "redo" : "undo") : !e.altKey && { b: "brush", e: "eraser", "[": "thinner", "]": "thicker" }[key];
-    if (wanted) { e.preventDefault(); emit("pad", wanted); }
+    const wanted = command
+      ? key === "z" && (e.shiftKey ? "redo" : "undo")
+      : !e.altKey && { b: "brush", e: "eraser", "[": "thinner", "]": "thicker" }[key];
+    if (wanted) {
+      e.preventDefault();
+      emit("pad", wanted);
+    }
   });
-  for (const name of ["dragover", "drop"]) document.addEventListener(name, e => e.preventDefault()); // a missed drop must not leave the page
+  for (const name of ["dragover", "drop"]) document.addEventListener(name, (e) => e.preventDefault()); // a missed drop must not leave the page
   // on a phone the result lies under the form: go there once the picture was taken on
   let pressed = 0;
-  document.addEventListener("click", e => { if (e.target.closest?.("#generate")) pressed = Date.now(); });
-  on(document.documentElement, "jobs", e => {
+  document.addEventListener("click", (e) => {
+    if (e.target.closest?.("#generate")) pressed = Date.now();
+  });
+  on(document.documentElement, "jobs", (e) => {
     if (e?.type !== "job" || Date.now() - pressed > 4000 || !matchMedia("(max-width: 900px)").matches) return;
-    pressed = 0; document.getElementById("result")?.scrollIntoView({ behavior: "smooth", block: "start" });
+    pressed = 0;
+    document.getElementById("result")?.scrollIntoView({ behavior: "smooth", block: "start" });
   });
   connect();
-  return { icon, el, button, on, emit, call, state, list, running, waiting, latest, say, dark, setTheme, browser, left, loaded, insertWord, showKeys, typing, refreshRecent, refreshJobs };
+  return {
+    icon,
+    el,
+    button,
+    on,
+    emit,
+    call,
+    state,
+    list,
+    running,
+    waiting,
+    latest,
+    say,
+    dark,
+    setTheme,
+    browser,
+    left,
+    loaded,
+    insertWord,
+    showKeys,
+    typing,
+    refreshRecent,
+    refreshJobs,
+  };
 })();

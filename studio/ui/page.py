@@ -17,6 +17,7 @@ from studio.ui.settings_tab import build_settings_tab
 from studio.ui.theme import studio_theme
 
 HERE = Path(__file__).parent
+STYLES = ("page.css", "bar.css", "said.css", "create.css", "form.css", "result.css", "gallery.css")
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -73,7 +74,7 @@ def mount_options() -> dict[str, Any]:
     script = (HERE / "page.js").read_text("utf-8")
     return {
         "theme": studio_theme(),
-        "css": "\n".join((HERE / name).read_text("utf-8") for name in ("page.css", "create.css", "gallery.css")),
+        "css": "\n".join((HERE / name).read_text("utf-8") for name in STYLES),
         "head": f'<meta name="color-scheme" content="light dark"><script>{script}</script>',
         "footer_links": [],
         "run_history": False,

@@ -76,6 +76,7 @@ def served(tmp_path_factory) -> Iterator[Served]:
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api")
     if not os.path.exists(CHROMIUM):
+        assert not os.environ.get("CI"), "browser tests need Chromium in CI"
         pytest.skip("there is no Chromium here; STUDIO_CHROMIUM names one")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
@@ -93,7 +94,7 @@ def visit(browser, served) -> Iterator[Callable]:
             context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
             contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on(
             "request", lambda r: None if r.url.startswith((served.url, "data:", "blob:")) else foreign.append(r.url)

@@ -89,3 +89,19 @@ def test_progress_is_told_to_screen_readers(page):
     live = page.locator("#result [aria-live]")
     page.wait_for_function("() => document.querySelector('#result [aria-live]').textContent === 'The picture is ready'")
     assert live.get_attribute("aria-live") == "polite"
+
+
+def test_on_a_phone_the_result_comes_into_view(visit):
+    page = visit(width=390, height=844)
+    page.click("#generate")
+    page.wait_for_function("() => document.querySelector('#result').getBoundingClientRect().top < innerHeight / 2")
+
+
+def test_a_lost_connection_is_said_beside_the_picture(page):
+    ask(page, "a slow red boat")
+    wait_for_phase(page, r"Step \d")
+    page.evaluate("() => { maquette.state.connected = false; maquette.emit('jobs'); }")
+    assert "does not answer" in page.inner_text("#result .mq-notice")
+    assert page.inner_text("#result .mq-phase") == "Waiting for the studio"
+    page.click("#cancel")
+    wait_for_state(page, "cancelled")

@@ -2,9 +2,18 @@
 const { el, say } = window.maquette;
 const root = element.querySelector(".mq-notice-line");
 function show() {
-  const v = props.value; root.hidden = !v?.text; root.className = `mq-notice-line ${v?.kind === "error" ? "mq-notice" : "mq-hint"}`;
+  const v = props.value;
+  root.hidden = !v?.text;
+  root.className = `mq-notice-line ${v?.kind === "error" ? "mq-notice" : "mq-hint"}`;
   root.setAttribute("role", v?.kind === "error" ? "alert" : "status");
-  root.replaceChildren(...(v?.text ? [el(v.kind === "error" ? "strong" : "span", { text: v.text }), el("span", { text: v.hint ? " " + v.hint : "" })] : []));
+  root.replaceChildren(
+    ...(v?.text
+      ? [el(v.kind === "error" ? "strong" : "span", { text: v.text }), el("span", { text: v.hint ? " " + v.hint : "" })]
+      : []),
+  );
 }
-watch("value", () => { show(); if (props.value?.kind === "error") say([props.value.text, props.value.hint].filter(Boolean).join(" ")); });
+watch("value", () => {
+  show();
+  if (props.value?.kind === "error") say([props.value.text, props.value.hint].filter(Boolean).join(" "));
+});
 show();
