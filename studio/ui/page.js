@@ -291,7 +291,7 @@ window.maquette ??= (() => {
       command = e.ctrlKey || e.metaKey;
     if (command && key === "enter") {
       e.preventDefault();
-      if (document.activeElement?.tagName === "INPUT") document.activeElement.blur();
+      document.activeElement?.blur?.(); // so that what was typed last counts, and Esc cancels
       document.getElementById("generate")?.click();
       return;
     }
