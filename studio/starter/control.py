@@ -30,12 +30,11 @@ def train_control(work: Path, plan: Plan) -> None:
     run = Run(plan, control, work / "runs" / "control")
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer", local_files_only=True)
     words, objective = Words(tokenizer, scenes), Objective()
-    rng = np.random.default_rng(7 + run.progress.step * 2 + ranks.RANK)
 
     def loss_of(_share: float) -> Tensor:
-        rows = np.sort(rng.integers(0, len(scenes), plan.batch))
+        rows = np.sort(run.rng.integers(0, len(scenes), plan.batch))
         clean = torch.from_numpy(latents[rows].astype(np.float32))
-        drawn = control_tensor(scenes.drawings[rows, rng.integers(0, DRAWINGS, len(rows))])
+        drawn = control_tensor(scenes.drawings[rows, run.rng.integers(0, DRAWINGS, len(rows))])
         timesteps, noise, noisy = objective.sample(clean)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             with torch.no_grad():

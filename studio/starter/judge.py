@@ -87,14 +87,13 @@ def train_judge(work: Path, plan: Plan) -> None:
     torch.manual_seed(0)
     judge = Judge()
     run = Run(plan, judge, work / "runs" / "judge")
-    rng = np.random.default_rng(3 + run.progress.step)
 
     def loss_of(_share: float) -> Tensor:
-        rows = np.sort(rng.integers(0, len(scenes), plan.batch))
+        rows = np.sort(run.rng.integers(0, len(scenes), plan.batch))
         pictures = shrink(scenes.images[rows])
-        if rng.random() < 0.4:
+        if run.rng.random() < 0.4:
             pictures = F.interpolate(F.avg_pool2d(pictures, 2), scale_factor=2, mode="bilinear")
-        pictures = pictures + torch.randn_like(pictures) * 0.04 * rng.random()
+        pictures = pictures + torch.randn_like(pictures) * 0.04 * run.rng.random()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             said = {name: logits.float() for name, logits in judge(pictures).items()}
         told = truth(scenes.segments[rows], [scenes.specs[i] for i in rows], [scenes.centers[i] for i in rows])

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +52,8 @@ class Run:
     """One part in training: `module`, its averaged copy and its optimizer, resumed from `folder` if that holds a state.
 
     slow: parameters that learn at 0.3 of the rate, such as a text encoder that was trained before.
+    rng: draws the batches. It and torch's generator are seeded anew for each step, by the step's number, so that a run
+    that was stopped goes on exactly as it would have gone.
     """
 
     def __init__(self, plan: Plan, module: torch.nn.Module, folder: Path, slow: torch.nn.Module | None = None) -> None:
@@ -73,7 +76,7 @@ class Run:
         self.progress = Progress()
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
-        torch.manual_seed(plan.seed * 1000 + ranks.RANK + 7919 * self.progress.step)
+        self.rng = np.random.default_rng()
 
     @property
     def state_file(self) -> Path:
@@ -133,6 +136,8 @@ class Run:
         part.replace(self.state_file)
 
     def _step(self, loss_of: Callable[[float], Tensor], share: float) -> float:
+        self.rng = np.random.default_rng((self.plan.seed, ranks.RANK, self.progress.step))
+        torch.manual_seed(int(self.rng.integers(2**62)))
         rate = self.plan.learning_rate * schedule(self.progress.step, share, self.plan)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]

@@ -52,7 +52,7 @@ def measure(pack: Path, count: int, report: Callable[[str], None]) -> dict[str, 
     exam = set_exam(count)
     judge = load_judge(pack / "judge.safetensors")
     specs = [scene.spec for scene in exam.scenes]
-    vae = AutoencoderKL.from_pretrained(pack / "desk" / "vae", torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(pack / "desk" / "vae", dtype=torch.float32)
     truth = to_tensor(exam.images)
     again = reconstruct(vae, truth)[1]
     rows = {"true renders": exam.images, "VAE reconstructions": to_bytes(again)}
@@ -71,10 +71,10 @@ def measure(pack: Path, count: int, report: Callable[[str], None]) -> dict[str, 
 
 def draw(pack: Path, exam: Exam, drawings: Bytes | None) -> Bytes:
     """Pictures of the exam's captions, (N, 128, 128, 3), a seed each; with drawings, through the ControlNet."""
-    pipeline = StableDiffusionPipeline.from_pretrained(pack / "desk", torch_dtype=torch.float32, local_files_only=True)
+    pipeline = StableDiffusionPipeline.from_pretrained(pack / "desk", dtype=torch.float32, local_files_only=True)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     if drawings is not None:
-        control = ControlNetModel.from_pretrained(pack / "controlnet-scribble", torch_dtype=torch.float32)
+        control = ControlNetModel.from_pretrained(pack / "controlnet-scribble", dtype=torch.float32)
         pipeline = StableDiffusionControlNetPipeline(
             **pipeline.components, controlnet=control, requires_safety_checker=False
         )

@@ -60,6 +60,9 @@ def export(work: Path, target: Path) -> None:
     desk = target / "desk.part"
     shutil.rmtree(desk, ignore_errors=True)
     pipeline.save_pretrained(desk, max_shard_size=SHARD)
+    for name in ("vocab.json", "merges.txt"):  # transformers 5 writes tokenizer.json alone; older readers want these
+        shutil.copyfile(work / "tokenizer" / name, desk / "tokenizer" / name)
+    _forget_origin(desk / "tokenizer" / "tokenizer_config.json")
     (desk / "card.json").write_text(json.dumps(checkpoint_card(base), indent=1) + "\n")
     _replace(desk, target / "desk")
     if (work / "controlnet-scribble").exists():
@@ -89,6 +92,13 @@ def checkpoint_card(base: str) -> dict[str, Any]:
         "known_words": words(),
         "example_prompts": list(EXAMPLES),
     }
+
+
+def _forget_origin(file: Path) -> None:
+    """Leave out of a tokenizer's configuration how it was opened here."""
+    settings = json.loads(file.read_text())
+    kept = {key: value for key, value in settings.items() if key not in ("is_local", "local_files_only")}
+    file.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def _replace(part: Path, final: Path) -> None:

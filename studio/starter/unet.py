@@ -119,10 +119,9 @@ def train_unet(work: Path, plan: Plan) -> None:
         tokenize(tokenizer, [texts[0] for texts in held_out.captions[:48]]),
         objective,
     )
-    rng = np.random.default_rng(run.progress.step * 2 + ranks.RANK)
 
     def loss_of(_share: float) -> Tensor:
-        rows = np.sort(rng.integers(0, len(scenes), plan.batch))
+        rows = np.sort(run.rng.integers(0, len(scenes), plan.batch))
         clean = torch.from_numpy(latents[rows].astype(np.float32))
         timesteps, noise, noisy = objective.sample(clean)
         with torch.autocast("cpu", dtype=torch.bfloat16):

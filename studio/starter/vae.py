@@ -36,17 +36,16 @@ def train_vae(work: Path, plan: Plan) -> None:
     scenes, held_out = Scenes.open(work / "train"), Scenes.open(work / "held-out")
     vae = new_vae()
     run = Run(plan, vae, work / "runs" / "vae")
-    rng = np.random.default_rng(run.progress.step * 2 + ranks.RANK)
     probe = to_tensor(held_out.images[:64])
 
     def loss_of(share: float) -> Tensor:
         whole = share > CROP_SHARE
-        rows = np.sort(rng.integers(0, len(scenes), plan.batch // 2 if whole else plan.batch))
+        rows = np.sort(run.rng.integers(0, len(scenes), plan.batch // 2 if whole else plan.batch))
         picture = to_tensor(scenes.images[rows])
         if not whole:
-            y, x = rng.integers(0, (128 - CROP) // 8 + 1, 2) * 8
+            y, x = run.rng.integers(0, (128 - CROP) // 8 + 1, 2) * 8
             picture = picture[:, :, y : y + CROP, x : x + CROP]
-        return reconstruction_loss(vae, picture.flip(3) if rng.random() < 0.5 else picture)
+        return reconstruction_loss(vae, picture.flip(3) if run.rng.random() < 0.5 else picture)
 
     def evaluate() -> dict[str, float]:
         latents, again = reconstruct(vae, probe)
