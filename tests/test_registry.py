@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from studio.settings import BUILTIN
 
 from studio.registry import load_registry
+from studio.settings import BUILTIN
 
 EXTENSION = """
 from studio.hookspecs import ControlKindSpec, SchedulerSpec, TabSpec, hookimpl

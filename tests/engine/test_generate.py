@@ -82,7 +82,7 @@ def test_without_guidance_it_agrees_too(latents, pipe):
 
 
 def embeds(pipe, text, skipped):
-    """What diffusers' clip_skip means; diffusers 0.42 itself fails on the text encoder of transformers 5.6 and later."""
+    """As diffusers' clip_skip, which in 0.42 fails on the text encoder of transformers 5.6 and later."""
     ids = pipe.tokenizer(text, padding="max_length", return_tensors="pt").input_ids
     encoder = pipe.text_encoder
     return encoder.final_layer_norm(encoder(ids, output_hidden_states=True).hidden_states[-1 - skipped])
