@@ -91,12 +91,6 @@ def test_progress_is_told_to_screen_readers(page):
     assert live.get_attribute("aria-live") == "polite"
 
 
-def test_on_a_phone_the_result_comes_into_view(visit):
-    page = visit(width=390, height=844)
-    page.click("#generate")
-    page.wait_for_function("() => document.querySelector('#result').getBoundingClientRect().top < innerHeight / 2")
-
-
 def test_a_lost_connection_is_said_beside_the_picture(page):
     ask(page, "a slow red boat")
     wait_for_phase(page, r"Step \d")
