@@ -95,6 +95,7 @@ def build_studio(settings: Settings) -> Studio:
         start_worker=run_worker,
         hello=Hello(
             assets=str(paths.assets),
+            cache=str(paths.root / "cache"),
             extensions=tuple(map(str, extension_dirs(settings))),
             device=settings.device,
             precision=settings.preferences.precision,

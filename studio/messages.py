@@ -29,6 +29,7 @@ class Hello:
     """Start-up facts. device: auto, cpu, cuda, cuda:N or mps; precision: auto, fp32, fp16 or bf16; folders as paths."""
 
     assets: str
+    cache: str = ""
     extensions: tuple[str, ...] = ()
     device: str = "auto"
     precision: str = "auto"

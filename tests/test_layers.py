@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "studio"
-CORE = {"errors", "params", "messages", "registry", "hookspecs", "builtin", "prompts"}
-SHARED = CORE | {"settings", "database", "files", "presets", "strokes", "access", "accounts", "lock"}
+CORE = {"errors", "params", "messages", "registry", "hookspecs", "builtin", "prompts", "files"}
+SHARED = CORE | {"settings", "database", "presets", "strokes", "access", "accounts", "lock"}
 SERVICES = {"services", "resolve", "jobs", "library", "gallery"}
 ENGINE = {"library", "control", "adapters", "engine"}
 APP = {"app", "server", "sharing"}  # the wiring, and the process around the page

@@ -1,13 +1,16 @@
 """Which device and which precision: measured, not assumed."""
 
+import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from studio.errors import StartError
+from studio.files import write_whole
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 GAIN = 1.3
@@ -53,6 +56,29 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
         if sane and seconds[name] * GAIN < slow and seconds[name] < seconds[best]:
             best = name
     return Precision(best, DTYPES[best], seconds)
+
+
+def remembered_precision(wanted: str, device: torch.device, file: Path) -> Precision:
+    """As `choose_precision`, but measured once for this device and torch, and kept in `file`: a busy moment must not
+    change what a seed gives. Delete the file to measure again."""
+    if wanted != "auto":
+        return choose_precision(wanted, device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    key = f"{name}, torch {torch.__version__}"
+    known = _read_choices(file)
+    if known.get(key) in DTYPES:
+        return choose_precision(known[key], device)
+    chosen = choose_precision("auto", device)
+    write_whole(file, json.dumps({**known, key: chosen.name}, indent=1).encode())
+    return chosen
+
+
+def _read_choices(file: Path) -> dict[str, str]:
+    try:
+        choices = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return choices if isinstance(choices, dict) else {}
 
 
 def _probe(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, float]:

@@ -11,6 +11,9 @@ from studio.starter.recipe import STAGES, run_stage, train_all
 PACK = Path(__file__).parents[2] / "assets" / "starter"
 
 
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it speaks of torchvision, which nothing here needs
+
+
 def main() -> None:
     """Read the command line and run one part of the recipe."""
     parser = argparse.ArgumentParser(prog="python -m studio.starter", description=__doc__)

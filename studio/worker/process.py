@@ -102,7 +102,7 @@ class _Worker:
 
         from studio.engine.attention import choose_kernel
         from studio.engine.generate import Engine
-        from studio.engine.precision import choose_device, choose_precision
+        from studio.engine.precision import choose_device, choose_precision, remembered_precision
         from studio.engine.store import Store
         from studio.registry import load_registry
 
@@ -111,7 +111,10 @@ class _Worker:
         device = choose_device(hello.device)
         if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(os.cpu_count() or 1)
-        self.precision = choose_precision(hello.precision, device)
+        if hello.cache:
+            self.precision = remembered_precision(hello.precision, device, Path(hello.cache) / "precision.json")
+        else:
+            self.precision = choose_precision(hello.precision, device)
         kernel = choose_kernel(device, self.precision.dtype)
         self.store = Store(device, self.precision.dtype, kernel)
         registry = load_registry([Path(folder) for folder in hello.extensions])

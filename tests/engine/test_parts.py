@@ -8,7 +8,7 @@ from PIL import Image
 
 from studio.engine import torchvision_ops
 from studio.engine.attention import KERNELS, AttentionProcessor, choose_kernel, sliced
-from studio.engine.precision import choose_device, choose_precision
+from studio.engine.precision import choose_device, choose_precision, remembered_precision
 from studio.engine.preview import fit_preview
 from studio.engine.schedulers import build_scheduler
 from studio.engine.units import is_active
@@ -72,6 +72,16 @@ def test_a_half_precision_that_is_wrong_is_not_taken(monkeypatch):
     answers = {torch.float32: (torch.ones(1), 1.0), torch.bfloat16: (torch.zeros(1), 0.1)}
     monkeypatch.setattr("studio.engine.precision._probe", lambda dtype, _device: answers[dtype])
     assert choose_precision("auto", CPU).name == "fp32"
+
+
+def test_what_was_measured_once_is_kept(monkeypatch, tmp_path):
+    answers = {torch.float32: (torch.ones(1), 1.0), torch.bfloat16: (torch.ones(1), 0.1)}
+    monkeypatch.setattr("studio.engine.precision._probe", lambda dtype, _device: answers[dtype])
+    assert remembered_precision("auto", CPU, tmp_path / "precision.json").name == "bf16"
+    answers[torch.bfloat16] = (torch.ones(1), 5.0)
+    assert remembered_precision("auto", CPU, tmp_path / "precision.json").name == "bf16"
+    (tmp_path / "precision.json").write_text("{broken")
+    assert remembered_precision("auto", CPU, tmp_path / "precision.json").name == "fp32"
 
 
 def test_a_device_that_is_not_here_is_refused(monkeypatch):
