@@ -16,6 +16,10 @@ os.environ |= {  # read at import by gradio, transformers and diffusers, so befo
     "STUDIO_DATA": str(HOME / "data"),
 }
 
+from studio.ui import fast_import  # noqa: E402
+
+fast_import.install()  # gradio would write a stub beside each of our components
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_folders():

@@ -128,7 +128,7 @@ class _Worker:
 
         device = self.store.device
         named = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
-        versions = {"torch": torch.__version__, "diffusers": diffusers.__version__}
+        versions = {"torch": str(torch.__version__), "diffusers": diffusers.__version__}
         versions["transformers"] = transformers.__version__
         return Ready(str(device), named, self.precision.name, self.store.kernel, versions)
 

@@ -78,7 +78,7 @@ def talk(assets):
     talk = Talk(assets)
     (ready,) = talk.until(Ready)
     assert (ready.device, ready.precision, ready.kernel) == ("cpu", "fp32", "sdpa")
-    assert "torch" in ready.versions
+    assert {type(value) for value in ready.versions.values()} == {str}  # a type of torch would load torch over there
     yield talk
     talk.pipe.send(Shutdown())
     talk.process.join(PATIENCE)
