@@ -79,8 +79,8 @@ STAGES: dict[str, Stage] = {
     "vae": Stage(vae, Plan(learning_rate=1.2e-3, batch=16, minutes=25, hold=0.4, weight_decay=1e-4, seed=1)),
     "text": Stage(text, Plan(learning_rate=1.5e-3, batch=64, minutes=3, hold=0.3, warmup=100, seed=2), parallel=False),
     "judge": Stage(judge, Plan(learning_rate=3e-3, batch=48, minutes=4, hold=0.1, warmup=20, seed=5), parallel=False),
-    "unet": Stage(unet, Plan(learning_rate=1e-3, batch=12, minutes=56, hold=0.4, seed=3)),
-    "control": Stage(control, Plan(learning_rate=1.2e-3, batch=10, minutes=13.5, hold=0.5, warmup=50, seed=4)),
+    "unet": Stage(unet, Plan(learning_rate=1e-3, batch=12, minutes=48, hold=0.4, seed=3)),
+    "control": Stage(control, Plan(learning_rate=1.2e-3, batch=10, minutes=17.2, hold=0.5, warmup=50, seed=4)),
 }
 
 
