@@ -11,6 +11,7 @@
   - StorageError            a folder or database that cannot be read or written
   - WorkerError             the generation process ended or cannot start
   - OutOfMemoryError        the device ran out of memory during a job
+  - DownloadError           a file that could not be fetched, or is not what was promised
   - ExtensionError          an extension that cannot be loaded
   - StartError              the studio cannot start: port, lock, account
 """
@@ -53,8 +54,8 @@ class BaseModelMismatchError(StudioError):
 
     hint = "Pick one whose base model equals the checkpoint's, shown in brackets after its name."
 
-    def __init__(self, name: str, *, expected: str, found: str) -> None:
-        super().__init__(f"{name} is for {found}, but the checkpoint is {expected}.")
+    def __init__(self, name: str, *, expected: str, found: str, hint: str | None = None) -> None:
+        super().__init__(f"{name} is for {found}, but the checkpoint is {expected}.", hint=hint)
         self.expected = expected
         self.found = found
 
@@ -99,6 +100,12 @@ class OutOfMemoryError(StudioError):
     """The device ran out of memory during a job."""
 
     hint = "Make the picture smaller, ask for fewer at once, or close other programs."
+
+
+class DownloadError(StudioError):
+    """A file that could not be fetched, or is not what was promised."""
+
+    hint = "Try again later, or try another source."
 
 
 class ExtensionError(StudioError):

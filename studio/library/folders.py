@@ -1,0 +1,202 @@
+"""What a folder in diffusers' layout is: from its descriptions and the headers of its files."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, cast
+
+from studio.library.card import Card
+from studio.library.header import HeaderError, TensorInfo, read_header
+from studio.library.identity import Identity, guess_control_kind, precision
+from studio.library.names import BASES_BY_WIDTH
+
+DESCRIPTIONS = ("model_index.json", "config.json")
+VARIANT = re.compile(r"\.(fp16|fp32|bf16|non_ema|ema)[.-]")
+WEIGHTED = ("unet", "vae", "text_encoder")
+TOKENIZED = ("tokenizer",)
+SECOND = ("text_encoder_2", "tokenizer_2")  # what SDXL has beside
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+CHANNELS = {4: "normal", 9: "inpaint", 5: "depth", 8: "edit"}
+PIPELINE = re.compile(r"(StableDiffusion|LatentConsistencyModel|AltDiffusion)(?!3|Cascade)")
+VAE_BASES = ((0.13025, "sdxl"), (0.18215, "sd1"))  # by the scaling factor; SD 2 has that of SD 1
+COMPONENTS = {  # class -> kind, and why it is not usable yet
+    "AutoencoderTiny": ("taesd", "Tiny autoencoders are for previews; the studio cannot use them yet."),
+    "T2IAdapter": ("t2i_adapter", "T2I-Adapters cannot be used yet: ControlNets do their work."),
+    "ControlNetUnionModel": ("controlnet", "Union ControlNets, which take many kinds of hints, cannot be used yet."),
+    "UNet2DConditionModel": ("checkpoint", "It holds a UNet without text encoder: take the whole checkpoint."),
+    "CLIPVisionModelWithProjection": (
+        "image_encoder",
+        "It looks at pictures for IP-Adapters, which cannot be used yet.",
+    ),
+}
+
+
+def identify_folder(folder: Path) -> Identity:
+    """A diffusers checkpoint, one of its parts, or unknown with the reason."""
+    try:
+        if (folder / "model_index.json").is_file():
+            return _checkpoint(folder)
+        if (folder / "config.json").is_file():
+            return _component(folder)
+    except UNREADABLE as error:
+        return Identity(reason=f"Its description cannot be read: {error}.")
+    return Identity(reason="It has no model_index.json and no config.json.")
+
+
+def weights_of(folder: Path) -> list[Path]:
+    """The weights that are loaded from a folder: those without a variant (fp16, non_ema) in their names."""
+    return [file for file in sorted(folder.glob("*.safetensors")) if not VARIANT.search(file.name)]
+
+
+def precision_of(folder: Path) -> str:
+    """The precision that most of the folder's weights are stored in, by its first file."""
+    try:
+        return precision(read_header(weights_of(folder)[0]).tensors.values())
+    except (IndexError, *UNREADABLE):
+        return "unknown"
+
+
+def _checkpoint(folder: Path) -> Identity:
+    pipeline = str(_json(folder / "model_index.json").get("_class_name") or "StableDiffusionPipeline")
+    if not PIPELINE.match(pipeline):
+        return Identity(reason=f"It is for {pipeline[:60]}, which the studio cannot use.")
+    unet = _json(folder / "unet" / "config.json")
+    scheduler = _json(folder / "scheduler" / "scheduler_config.json")
+    card = Card.read(folder / "card.json") if (folder / "card.json").is_file() else None
+    width = int(unet.get("cross_attention_dim") or 0)
+    base = card.base if card else BASES_BY_WIDTH.get(width, "unknown")
+    channels = int(unet.get("in_channels", 4))
+    prediction = str(scheduler.get("prediction_type", "epsilon"))
+    if card is None:
+        card = Card(
+            name=folder.name,
+            base=base,
+            native_size=int(unet.get("sample_size") or 64) * 8,
+            prediction_type=prediction,
+            timestep_spacing=str(scheduler.get("timestep_spacing", "leading")),
+        )
+    reason = _refusal(folder, base, channels)
+    return Identity(
+        kind="checkpoint",
+        base=base,
+        variant=CHANNELS.get(channels, "unknown"),
+        prediction_type=prediction,
+        zero_snr=scheduler.get("rescale_betas_zero_snr") is True,
+        precision=precision_of(folder / "unet"),
+        usable=not reason,
+        reason=reason,
+        card=card,
+        width=width,
+        evidence=f"Its configuration says so: a UNet that reads texts of width {width} and takes {channels} channels.",
+    )
+
+
+def _refusal(folder: Path, base: str, channels: int) -> str:
+    if base == "sdxl-refiner":
+        return "The SDXL refiner cannot be used yet: it only finishes what a base checkpoint began."
+    if CHANNELS.get(channels) not in ("normal", "inpaint"):
+        return f"Its UNet takes {channels} channels; only those that take 4 or 9 can be used yet."
+    second = SECOND if base == "sdxl" else ()
+    for part in (*WEIGHTED, *TOKENIZED, *second):
+        if not (folder / part).is_dir():
+            return f"Its folder {part} is missing."
+    weighted = (folder / part for part in (*WEIGHTED, *second[:1]))
+    return next(filter(None, (_weights_refusal(part) for part in weighted)), "") or _unlike(folder, channels)
+
+
+def _unlike(folder: Path, channels: int) -> str:
+    """Why the UNet's weights are not those of its configuration, by the tensor that both speak of."""
+    for file in weights_of(folder / "unet"):
+        shape = read_header(file).tensors.get("conv_in.weight", TensorInfo("", (), 0, 0)).shape
+        if shape and shape[1:2] != (channels,):
+            return f"Its UNet's weights are not those of its configuration, which speaks of {channels} channels."
+    return ""
+
+
+def _weights_refusal(folder: Path) -> str:
+    """Why the weights of that folder cannot be loaded; "" if they can, as far as their headers tell."""
+    weights = weights_of(folder)
+    if not weights:
+        if variants := sorted(folder.glob("*.safetensors")):
+            mark = VARIANT.findall(variants[0].name)[0]
+            return f"The weights in {folder.name} are a variant: take .{mark} out of their file names."
+        return f"The weights in {folder.name} are no safetensors files."
+    try:
+        for file in weights:
+            read_header(file)
+        for index in folder.glob("*.safetensors.index.json"):
+            named = {str(name) for name in dict(_json(index)["weight_map"]).values()}
+            if not VARIANT.search(index.name) and (missing := sorted(named - {file.name for file in weights})):
+                return f"{missing[0]} is missing in {folder.name}."
+    except HeaderError as error:
+        return f"The weights in {folder.name} cannot be read: {error}."
+    except UNREADABLE as error:
+        return f"The weights in {folder.name} cannot be read: {error}."
+    return ""
+
+
+def _component(folder: Path) -> Identity:
+    config = _json(folder / "config.json")
+    name = str(config.get("_class_name") or next(iter(config.get("architectures") or ()), "model"))
+    if name in COMPONENTS:
+        return _unusable(folder, config, name)
+    if name == "AutoencoderKL":
+        return _vae(folder, config)
+    if "conditioning_embedding_out_channels" in config:
+        return _control_net(folder, config)
+    return Identity(reason=f"A {name[:60]} of this kind cannot be used yet.")
+
+
+def _unusable(folder: Path, config: dict[str, Any], name: str) -> Identity:
+    kind, reason = COMPONENTS[name]
+    width = int(config.get("cross_attention_dim") or 0)
+    return Identity(
+        kind=kind,
+        base=BASES_BY_WIDTH.get(width, "unknown"),
+        control_kind=guess_control_kind(folder.name) if kind in ("controlnet", "t2i_adapter") else "",
+        precision=precision_of(folder),
+        reason=reason,
+        width=width,
+        evidence=f"Its configuration says that it is a {name}.",
+    )
+
+
+def _vae(folder: Path, config: dict[str, Any]) -> Identity:
+    factor, latents = float(config.get("scaling_factor") or 0), int(config.get("latent_channels") or 4)
+    base = next((base for known, base in VAE_BASES if abs(factor - known) < 1e-4), "unknown")
+    more = f"Its latents have {latents} channels: it is for newer models than the studio knows." if latents != 4 else ""
+    reason = more or _weights_refusal(folder)
+    return Identity(
+        kind="vae",
+        base=base if latents == 4 else "unknown",
+        precision=precision_of(folder),
+        usable=not reason,
+        reason=reason,
+        evidence=f"Its configuration says that it is a VAE whose latents are scaled by {factor:g}.",
+    )
+
+
+def _control_net(folder: Path, config: dict[str, Any]) -> Identity:
+    said = _json(folder / "card.json") if (folder / "card.json").is_file() else {}
+    width = int(config.get("cross_attention_dim") or 0)
+    base = str(said.get("base") or BASES_BY_WIDTH.get(width, "unknown"))
+    reason = _weights_refusal(folder)
+    return Identity(
+        kind="controlnet",
+        base=base,
+        control_kind=str(said.get("control_kind") or guess_control_kind(folder.name)),
+        precision=precision_of(folder),
+        usable=not reason,
+        reason=reason,
+        width=width,
+        evidence=f"Its configuration says that it is a ControlNet that reads texts of width {width}.",
+    )
+
+
+def _json(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    data: Any = json.loads(file.read_text("utf-8"))
+    if not isinstance(data, dict):
+        raise ValueError(f"{file.name} is no JSON object")
+    return cast(dict[str, Any], data)
