@@ -56,6 +56,12 @@ STUDIO_MIGRATIONS = (
         owner TEXT NOT NULL, asset TEXT NOT NULL, created REAL NOT NULL, PRIMARY KEY (owner, asset)
     );
     """,
+    """
+    CREATE TABLE IF NOT EXISTS model_notes (
+        fingerprint TEXT PRIMARY KEY, favourite INTEGER NOT NULL DEFAULT 0, tags TEXT NOT NULL DEFAULT '[]',
+        notes TEXT, trigger_words TEXT, corrections TEXT NOT NULL DEFAULT '{}', last_used REAL
+    );
+    """,
 )
 
 

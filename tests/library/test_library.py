@@ -4,17 +4,19 @@ import struct
 import pytest
 
 from studio.errors import ModelNotFoundError
-from studio.library import index
 from studio.library.card import Card
 from studio.library.identify import guess_control_kind, identify_folder, read_header
 from studio.library.index import Library
 from studio.settings import BUILTIN, load_settings
+from tests.library.headers import control, vae
+from tests.library.headers import write as write_header
 from tests.params_only import params
 
 
 def write_safetensors(path, dtype="F16"):
-    header = json.dumps({"weight": {"dtype": dtype, "shape": [2], "data_offsets": [0, 4]}}).encode()
-    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    size = 8 if dtype == "F32" else 4
+    header = json.dumps({"weight": {"dtype": dtype, "shape": [2], "data_offsets": [0, size]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
 
 
 def make_checkpoint(folder, width=768, channels=4, card=None):
@@ -42,6 +44,10 @@ def make_control(folder, width=768, card=None):
     return folder
 
 
+def content_ids(library, *names):
+    return [library.content_id(library.find(name, "checkpoint")) for name in names]
+
+
 @pytest.fixture
 def data(tmp_path):
     settings = load_settings(tmp_path / "data")
@@ -58,10 +64,9 @@ def test_a_checkpoint_folder_is_known_by_its_configuration(tmp_path, width, base
     assert usable or found.reason
 
 
-def test_an_inpainting_checkpoint_is_named_and_not_usable_yet(tmp_path):
+def test_an_inpainting_checkpoint_is_named(tmp_path):
     found = identify_folder(make_checkpoint(tmp_path / "model", channels=9))
-    assert (found.variant, found.usable) == ("inpaint", False)
-    assert "9 channels" in found.reason
+    assert (found.variant, found.usable) == ("inpaint", True)
 
 
 def test_a_missing_part_is_named(tmp_path):
@@ -121,17 +126,17 @@ def test_a_single_file_is_listed_with_the_reason_why_not(data):
     write_safetensors(data.paths.models / "checkpoints" / "model.safetensors")
     (entry,) = [e for e in Library(data).entries() if e.name == "model"]
     assert not entry.usable
-    assert "diffusers folder" in entry.reason
+    assert "no kind that is known" in entry.reason
 
 
 def test_the_id_is_the_content_wherever_it_lies(data):
     a = make_checkpoint(data.paths.models / "checkpoints" / "a")
     make_checkpoint(data.paths.models / "checkpoints" / "b")
-    ids = {e.name: e.id for e in Library(data).entries()}
-    assert ids["a"] == ids["b"]
+    ids = content_ids(Library(data), "a", "b")
+    assert ids[0] == ids[1]
     write_safetensors(a / "unet" / "model.safetensors", "BF16")
-    changed = {e.name: e.id for e in Library(data).entries()}
-    assert changed["a"] != changed["b"] == ids["b"]
+    changed = content_ids(Library(data), "a", "b")
+    assert changed[0] != changed[1] == ids[1]
 
 
 def test_a_name_that_is_misspelled_gets_suggestions(data):
@@ -227,33 +232,26 @@ def test_equal_names_are_told_apart_and_one_folder_is_listed_once(data):
     assert library.find("mine (2)", "checkpoint").path.parent.name == "more"
 
 
-def test_a_single_file_is_of_the_kind_that_its_place_is_for(data):
-    write_safetensors(data.paths.models / "checkpoints" / "big.safetensors")
-    write_safetensors(data.paths.models / "controlnet" / "control_canny.safetensors")
+def test_a_single_file_is_what_its_tensors_are_wherever_it_lies(data):
+    write_header(data.paths.models / "checkpoints" / "small.safetensors", vae(""))
+    write_header(data.paths.models / "checkpoints" / "control_canny.safetensors", control("sd1"))
     kinds = {e.name: (e.kind, e.control_kind) for e in Library(data).entries() if e.format == "single file"}
-    assert kinds == {"big": ("checkpoint", ""), "control_canny": ("controlnet", "canny")}
+    assert kinds == {"small": ("vae", ""), "control_canny": ("controlnet", "canny")}
 
 
-def test_a_large_model_is_read_when_it_is_first_used_and_then_known(data, monkeypatch):
+def test_a_model_is_read_from_end_to_end_when_it_is_first_used_and_then_known(data):
     make_checkpoint(data.paths.models / "checkpoints" / "large")
-    control = make_control(data.paths.models / "controlnet" / "scribble")
-    at_once = Library(data).find("large", "checkpoint").id
-    (data.paths.library_db).unlink()
-    monkeypatch.setattr(index, "AT_ONCE", 0)
     library = Library(data)
-    assert {e.name: e.id for e in library.entries() if e.path.is_relative_to(data.paths.root)} == dict.fromkeys(
-        ("large", "scribble"), ""
-    )
-    assert library.find("large", "checkpoint").id == at_once
-    assert library.control_model_for("scribble", "sd1").path == control
-    assert all(e.id for e in Library(data).entries() if e.path.is_relative_to(data.paths.root))
+    assert library.find("large", "checkpoint").id == ""
+    (content,) = content_ids(library, "large")
+    assert library.find("large", "checkpoint").id == content
+    assert Library(data).find("large", "checkpoint").id == content
 
 
-def test_a_waiting_job_finds_its_large_model_again_after_the_cache_is_gone(data, monkeypatch):
+def test_a_waiting_job_finds_its_large_model_again_after_the_cache_is_gone(data):
     make_checkpoint(data.paths.models / "checkpoints" / "large")
-    content = Library(data).find("large", "checkpoint").id
+    (content,) = content_ids(Library(data), "large")
     data.paths.library_db.unlink()
-    monkeypatch.setattr(index, "AT_ONCE", 0)
     found = Library(data).locate(params(checkpoint="large", checkpoint_id=content))
     assert found[content].name == "large"
 

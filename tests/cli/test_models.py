@@ -1,0 +1,63 @@
+import json
+
+import pytest
+
+from studio.cli.commands import run
+from studio.database import open_studio_database
+from studio.library.index import Library
+from studio.library.notes import Notes
+from studio.settings import BUILTIN
+from tests.cli.test_commands import Fake
+from tests.library.kit import settings_in, write_model
+
+
+@pytest.fixture
+def models(tmp_path, capsys):
+    def call(*words):
+        status = run(["models", *words, "--data", str(tmp_path / "data")], Fake().programs)
+        return status, capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def file(tmp_path):
+    return write_model(settings_in(tmp_path).paths.models / "loras" / "oil.safetensors")
+
+
+def test_a_list_has_what_the_person_said(models, file, tmp_path):
+    settings = settings_in(tmp_path)
+    library = Library(settings, Notes(open_studio_database(settings.paths.studio_db)[0]))
+    (entry,) = [e for e in library.entries() if not e.path.is_relative_to(BUILTIN)]
+    library.change(entry.key, {"kind": "lora"})
+    status, said = models("list", "--json")
+    assert status == 0
+    assert {"oil": "lora"}.items() <= {row["name"]: row["kind"] for row in json.loads(said.out)}.items()
+
+
+def test_a_list_without_a_studio_makes_no_studio_db(models, file, tmp_path):
+    assert models("list")[0] == 0
+    assert not (tmp_path / "data" / "studio.db").exists()
+
+
+def test_sound_models_are_counted(models, file):
+    status, said = models("verify")
+    assert status == 0
+    assert "all are sound" in said.err
+    assert str(file) in said.out
+
+
+def test_a_damaged_model_is_named_and_the_status_says_so(models, file):
+    file.write_bytes(file.read_bytes()[:-1])
+    status, said = models("verify", "oil")
+    assert status == 1
+    assert "oil: oil.safetensors is cut short" in said.err
+    status, said = models("verify", "--json")
+    assert status == 1
+    assert {row["name"]: row["ok"] for row in json.loads(said.out)}["oil"] is False
+
+
+def test_a_model_that_is_not_there_is_wrong_use(models, file):
+    status, said = models("verify", "gone")
+    assert status == 2
+    assert "no model 'gone'" in said.err
