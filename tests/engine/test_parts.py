@@ -3,92 +3,17 @@ import io
 import numpy as np
 import pytest
 import torch
-from diffusers.models.attention_processor import AttnProcessor2_0
 from PIL import Image
 
 from studio.engine import torchvision_ops
-from studio.engine.attention import KERNELS, AttentionProcessor, choose_kernel, sliced
-from studio.engine.precision import choose_device, choose_precision, remembered_precision
 from studio.engine.preview import fit_preview
 from studio.engine.schedulers import build_scheduler
 from studio.engine.units import is_active
-from studio.errors import InvalidRequestError, StartError
+from studio.errors import InvalidRequestError
 from studio.gallery.infotext import SAMPLERS
 from studio.registry import load_registry
-from tests import tiny
 
 CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize("kernel", ["sdpa", "sliced"])
-def test_our_processor_agrees_with_diffusers(kernel):
-    unet = tiny.tiny_unet()
-    rng = torch.Generator().manual_seed(1)
-    inputs = (torch.randn(2, 4, 16, 16, generator=rng), torch.tensor(7), torch.randn(2, 5, tiny.HIDDEN, generator=rng))
-    with torch.no_grad():
-        unet.set_attn_processor(AttnProcessor2_0())
-        theirs = unet(*inputs).sample
-        unet.set_attn_processor(AttentionProcessor(kernel))
-        torch.testing.assert_close(unet(*inputs).sample, theirs, atol=1e-5, rtol=1e-5)
-
-
-def test_slices_change_nothing(monkeypatch):
-    query, key, value = (torch.randn(2, 2, 33, 8) for _ in range(3))
-    whole = sliced(query, key, value)
-    monkeypatch.setattr("studio.engine.attention.SLICE_BYTES", 2000)
-    torch.testing.assert_close(sliced(query, key, value), whole)
-
-
-def test_the_kernel_is_one_that_works_here():
-    assert choose_kernel(CPU, torch.float32) == "sdpa"
-    assert set(KERNELS) == {"xformers", "sdpa", "sliced"}
-
-
-def test_a_kernel_that_fails_is_passed_over(monkeypatch):
-    def broken(*_):
-        raise RuntimeError("no kernel image")
-
-    monkeypatch.setitem(KERNELS, "sdpa", broken)
-    assert choose_kernel(CPU, torch.float32) == "sliced"
-
-
-def test_a_precision_that_was_asked_for_is_taken_without_measuring():
-    chosen = choose_precision("fp32", CPU)
-    assert (chosen.name, chosen.seconds) == ("fp32", {})
-
-
-def test_auto_measures_and_takes_one_of_them():
-    chosen = choose_precision("auto", CPU)
-    assert chosen.name in ("fp32", "bf16")
-    assert chosen.seconds["fp32"] > 0
-
-
-def test_a_half_precision_that_is_no_faster_is_not_taken(monkeypatch):
-    monkeypatch.setattr("studio.engine.precision._probe", lambda _dtype, _device: (torch.ones(1), 1.0))
-    assert choose_precision("auto", CPU).name == "fp32"
-
-
-def test_a_half_precision_that_is_wrong_is_not_taken(monkeypatch):
-    answers = {torch.float32: (torch.ones(1), 1.0), torch.bfloat16: (torch.zeros(1), 0.1)}
-    monkeypatch.setattr("studio.engine.precision._probe", lambda dtype, _device: answers[dtype])
-    assert choose_precision("auto", CPU).name == "fp32"
-
-
-def test_what_was_measured_once_is_kept(monkeypatch, tmp_path):
-    answers = {torch.float32: (torch.ones(1), 1.0), torch.bfloat16: (torch.ones(1), 0.1)}
-    monkeypatch.setattr("studio.engine.precision._probe", lambda dtype, _device: answers[dtype])
-    assert remembered_precision("auto", CPU, tmp_path / "precision.json").name == "bf16"
-    answers[torch.bfloat16] = (torch.ones(1), 5.0)
-    assert remembered_precision("auto", CPU, tmp_path / "precision.json").name == "bf16"
-    (tmp_path / "precision.json").write_text("{broken")
-    assert remembered_precision("auto", CPU, tmp_path / "precision.json").name == "fp32"
-
-
-def test_a_device_that_is_not_here_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(StartError, match="no cuda"):
-        choose_device("cuda")
-    assert choose_device("cpu") == CPU
 
 
 def test_the_range_of_a_unit_is_diffusers_rule():
