@@ -66,7 +66,7 @@ def examine(settings: Settings) -> tuple[dict[str, Any], list[Problem]]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpus": os.cpu_count(),
         "packages": packages(problems),
-        "torch": probe_torch(settings.device, problems),
+        "torch": probe_torch(settings, problems),
         "data": data_folder(settings, problems),
     }
     if facts["data"]["writable"]:
@@ -91,10 +91,13 @@ def installed(name: str) -> str | None:
         return None
 
 
-def probe_torch(device: str, problems: list[Problem]) -> dict[str, Any]:
-    """Device, precision and attention kernel, measured in a child process; empty if it ended badly."""
+def probe_torch(settings: Settings, problems: list[Problem]) -> dict[str, Any]:
+    """Device, precision, attention kernel and what turbo needs, found in a child process; empty if it ended badly.
+
+    What was measured before is kept in the data folder, where the worker reads it too.
+    """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(BUILTIN), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "studio.engine.probe", device]
+    command = [sys.executable, "-m", "studio.engine.probe", settings.device, str(settings.paths.root / "cache")]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PROBE_SECONDS, env=environment, check=False
@@ -107,11 +110,11 @@ def probe_torch(device: str, problems: list[Problem]) -> dict[str, Any]:
         problems.append(Problem(f"torch does not work: {last}", "Delete .venv, then start again."))
         return {}
     facts = cast(dict[str, Any], json.loads(done.stdout.splitlines()[-1]))
-    problems += torch_problems(facts, nvidia=has_nvidia())
+    problems += torch_problems(facts, nvidia=has_nvidia(), turbo=settings.preferences.turbo)
     return facts
 
 
-def torch_problems(facts: dict[str, Any], *, nvidia: bool) -> list[Problem]:
+def torch_problems(facts: dict[str, Any], *, nvidia: bool, turbo: bool = False) -> list[Problem]:
     """What the probe's facts say is wrong."""
     found: list[Problem] = []
     if "error" in facts:
@@ -123,6 +126,8 @@ def torch_problems(facts: dict[str, Any], *, nvidia: bool) -> list[Problem]:
             else "Start with a Python that has no torch of its own, so that launch.py installs the CUDA build."
         )
         found.append(Problem(f"An NVIDIA driver is here, but pictures are made on {facts['device']}.", way_out, False))
+    if turbo and facts.get("turbo", "possible") != "possible":
+        found.append(Problem(facts["turbo"], "Install it, or switch turbo off in Settings.", False))
     if facts["torchvision_mended"]:
         what = "torchvision is built for another torch; the studio works around its missing torchvision::nms."
         found.append(Problem(what, "Nothing has to be done. Install a matching torchvision to be rid of this.", False))

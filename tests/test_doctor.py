@@ -7,6 +7,7 @@ from studio.doctor import Problem, doctor, examine, report, torch_problems
 from studio.settings import load_settings
 
 CPU = {"torchvision_mended": False, "device": "cpu", "cuda_build": "", "kernel": "sdpa", "precision": "fp32"}
+NO_COMPILER = "Turbo needs a C++ compiler on a CPU, such as g++ or clang++, and there is none."
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def settings(tmp_path):
 @pytest.fixture
 def probed(monkeypatch):
     """The probe's answer without its seconds of importing torch; one test below runs the real one."""
-    monkeypatch.setattr(module, "probe_torch", lambda device, problems: CPU)
+    monkeypatch.setattr(module, "probe_torch", lambda settings, problems: CPU)
 
 
 def test_json_names_the_interpreter_and_what_runs(settings, capsys):
@@ -26,15 +27,20 @@ def test_json_names_the_interpreter_and_what_runs(settings, capsys):
     status = doctor(settings, as_json=True)
     said = json.loads(capsys.readouterr().out)
     assert said["python"] == sys.executable
-    assert said["torch"]["kernel"]
+    assert said["torch"]["kernel"] == "sdpa"
+    assert said["torch"]["kernel_ms"]["sdpa"] >= 0
+    assert said["torch"]["kernel_left_out"]["sliced"] == "not needed"
+    assert said["torch"]["turbo"]
+    kept = settings.paths.root / "cache" / "attention.json"
+    assert json.loads(kept.read_text()).popitem()[1]["name"] == "sdpa"
     assert said["torch"]["precision"] in ("fp32", "fp16", "bf16")
     assert said["packages"]["torch"]
     assert status == (0 if said["ok"] else 1)
 
 
-def test_a_device_that_is_not_there_is_a_problem(settings):
+def test_a_device_that_is_not_there_is_a_problem(tmp_path):
     problems = []
-    module.probe_torch("cuda:99", problems)
+    module.probe_torch(load_settings(tmp_path / "data", device="cuda:99"), problems)
     assert any("cuda:99" in problem.what for problem in problems)
 
 
@@ -68,6 +74,14 @@ def test_an_idle_gpu_is_noted(build, way_out):
     (problem,) = torch_problems(CPU | {"cuda_build": build}, nvidia=True)
     assert way_out in problem.way_out
     assert torch_problems(CPU | {"device": "cuda"}, nvidia=True) == []
+
+
+def test_turbo_without_a_compiler_is_noted_where_it_is_wanted():
+    (problem,) = torch_problems(CPU | {"turbo": NO_COMPILER}, nvidia=False, turbo=True)
+    assert problem.what == NO_COMPILER
+    assert not problem.stops
+    assert torch_problems(CPU | {"turbo": NO_COMPILER}, nvidia=False) == []
+    assert torch_problems(CPU | {"turbo": "possible"}, nvidia=False, turbo=True) == []
 
 
 def test_the_report_is_plain_text_with_the_way_out():

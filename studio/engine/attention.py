@@ -1,19 +1,59 @@
 """Our attention processor: one class for every layer, with the kernel behind it chosen once for the device."""
 
+import time
+import warnings
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from studio.engine.precision import device_name, installed, keep_choice, known_choices
 
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 SLICE_BYTES = 256 * 2**20
+LAYERS = ((40, 4096), (64, 4096), (80, 1024), (160, 256))  # head width, length: SD 1.5 at 512 px, SDXL at 1024
+WORDS = 77
+GAIN = 1.1
+ROUNDS = 5
+EXACT = {torch.float32: 1e-4}  # half precisions round each product: 0.002 to 0.005 was seen for bf16 on a CPU
+NEARLY = 0.02
+FAILURES = (ImportError, RuntimeError, ValueError, OSError)
 
 
 def sdpa(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """torch's own, which chooses among flash, memory-efficient and plain. All (B, heads, length, width)."""
     return F.scaled_dot_product_attention(query, key, value)
+
+
+@dataclass(frozen=True)
+class Sdpa:
+    """One kernel of torch's, and for shapes that it refuses, those that take any."""
+
+    first: SDPBackend
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend; all (B, heads, length, width)."""
+        with sdpa_kernel([self.first, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH], set_priority=True):
+            return F.scaled_dot_product_attention(query, key, value)
+
+    def alone(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """As a call, but by that kernel only. Raises: RuntimeError, if it cannot."""
+        with sdpa_kernel(self.first):
+            return F.scaled_dot_product_attention(query, key, value)
+
+
+def plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """torch's own where it holds the whole score matrix; in slices, where that would be larger than 256 MiB."""
+    if query[..., 0].numel() * key.shape[2] * query.element_size() > SLICE_BYTES:
+        return sliced(query, key, value)
+    with sdpa_kernel(SDPBackend.MATH):
+        return F.scaled_dot_product_attention(query, key, value)
 
 
 def sliced(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -33,29 +73,164 @@ def xformers(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return memory_efficient_attention(*swapped).transpose(1, 2)
 
 
-KERNELS: dict[str, Kernel] = {"xformers": xformers, "sdpa": sdpa, "sliced": sliced}
+KERNELS: dict[str, Kernel] = {
+    "sdpa-flash": Sdpa(SDPBackend.FLASH_ATTENTION),
+    "sdpa-cudnn": Sdpa(SDPBackend.CUDNN_ATTENTION),
+    "sdpa-efficient": Sdpa(SDPBackend.EFFICIENT_ATTENTION),
+    "sdpa": sdpa,
+    "xformers": xformers,
+    "sdpa-math": plain,
+    "sliced": sliced,
+}
+FRUGAL = {  # those that hold no score matrix there; the others are for where none of them is right
+    "cuda": ("sdpa-flash", "sdpa-cudnn", "sdpa-efficient", "sdpa", "xformers"),
+    "cpu": ("sdpa",),
+}
+LAST = ("sdpa-math", "sliced")
+
+
+@dataclass(frozen=True)
+class KernelChoice:
+    """The kernel that runs, the measured seconds of those that are right here, and why the others were left out."""
+
+    name: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def told(self) -> str:
+        """Both in one line, for people."""
+        timed = [f"{name} {1000 * seconds:.1f} ms" for name, seconds in self.seconds.items()]
+        return ", ".join([*timed, *(f"{name}: {reason}" for name, reason in self.left_out.items())])
 
 
 def choose_kernel(device: torch.device, dtype: torch.dtype) -> str:
-    """The first kernel that answers rightly on the device: xformers where CUDA is, then SDPA, then slices."""
-    names = ["xformers", "sdpa", "sliced"] if device.type == "cuda" else ["sdpa", "sliced"]
+    """The name of the kernel that `measure_kernels` chooses."""
+    return measure_kernels(device, dtype).name
+
+
+@torch.inference_mode()
+def measure_kernels(device: torch.device, dtype: torch.dtype) -> KernelChoice:
+    """The fastest kernel of those that answer rightly at the head widths of SD 1.5 and SDXL.
+
+    Right is within 1e-4 of plain attention in fp32 (relative norm), within 0.02 in half precision. Kernels that hold
+    whole scores are taken only where no other is right. Within a tenth of the fastest, the earlier in the list stands.
+    """
+    layers, left_out = _layers(device, dtype), dict[str, str]()
+    right: list[str] = []
+    for name in (*FRUGAL.get(device.type, ()), *LAST):
+        if name in LAST and right:
+            reason = "not needed"
+        elif name == "sdpa" and device.type == "cuda" and not right:
+            reason = "only its plain kernel answers here"
+        else:
+            reason = _fault(name, layers)
+        if reason:
+            left_out[name] = reason
+        else:
+            right.append(name)
+    if not right:
+        return KernelChoice("sliced", {}, left_out)
+    seconds = _timed(right, layers) if len(right) > 1 else {right[0]: _run(KERNELS[right[0]], layers)}
+    best = min(seconds.values())
+    return KernelChoice(next(name for name in right if seconds[name] <= GAIN * best), seconds, left_out)
+
+
+def remembered_kernel(device: torch.device, dtype: torch.dtype, file: Path) -> KernelChoice:
+    """As `measure_kernels`, but measured once for this device, precision, torch and xformers, and kept in `file`, since
+    another kernel rounds otherwise. Delete the file to measure again."""
+    versions = f"torch {torch.__version__}, xformers {installed('xformers') or 'absent'}"
+    key = f"{device_name(device)}, {str(dtype).removeprefix('torch.')}, {versions}"
+    known = known_choices(file).get(key)
+    if known is not None and known.get("name") in KERNELS:
+        return KernelChoice(known["name"], dict(known.get("seconds", {})), dict(known.get("left_out", {})))
+    chosen = measure_kernels(device, dtype)
+    keep_choice(file, key, asdict(chosen))
+    return chosen
+
+
+Layer = tuple[Tensor, Tensor, Tensor]
+
+
+def _layers(device: torch.device, dtype: torch.dtype) -> list[Layer]:
+    """Queries, keys and values of attention layers; a CPU gets those of 256 px with two heads, which is quick."""
+    heads, shrink = (2, 4) if device.type == "cpu" else (8, 1)
     rng = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(1, 2, 16, 8, generator=rng).to(device, dtype) for _ in range(3))
-    expected = sliced(query.float(), key.float(), value.float())
-    for name in names:
+
+    def draw(length: int, width: int) -> Tensor:
+        return torch.randn(1, heads, length, width, generator=rng).to(device, dtype)
+
+    shapes = [(width, length // shrink, said) for width, length in LAYERS for said in (length // shrink, WORDS)]
+    return [(draw(length, width) * 2, draw(said, width), draw(said, width)) for width, length, said in shapes]
+
+
+def _fault(name: str, layers: list[Layer]) -> str:
+    """Why that kernel cannot be used on these layers; "" if it answers rightly."""
+    kernel = KERNELS[name]
+    if isinstance(kernel, Sdpa):
+        kernel = kernel.alone
+    tolerance = EXACT.get(layers[0][0].dtype, NEARLY)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         try:
-            if torch.allclose(KERNELS[name](query, key, value).float(), expected, atol=0.02):
-                return name
-        except (ImportError, RuntimeError, NotImplementedError):
-            continue
-    return "sliced"
+            worst = max(_error(kernel, layer) for layer in layers)
+        except FAILURES as error:
+            first = str(said[0].message if said else error) or type(error).__name__
+            return first.strip().splitlines()[0][:160]
+    return "" if worst <= tolerance else f"off by {worst:.2g}, which is more than {tolerance:g}"
+
+
+def _error(kernel: Kernel, layer: Layer) -> float:
+    """Relative norm of the difference from plain attention in fp32; infinite for what is no number."""
+    expected = sliced(*(t.float() for t in layer))
+    error = float(((kernel(*layer).float() - expected).norm() / expected.norm()).item())
+    return error if error == error else float("inf")
+
+
+def _timed(names: list[str], layers: list[Layer]) -> dict[str, float]:
+    """The fastest of five runs of each, in turn, so that a busy moment hits each alike."""
+    seconds = dict.fromkeys(names, float("inf"))
+    for _ in range(ROUNDS):
+        for name in names:
+            seconds[name] = min(seconds[name], _run(KERNELS[name], layers))
+    return seconds
+
+
+def _run(kernel: Kernel, layers: list[Layer]) -> float:
+    started = time.perf_counter()
+    for layer in layers:
+        result = kernel(*layer)
+    result[0, 0, 0, 0].item()  # waits for the device
+    return time.perf_counter() - started
+
+
+@dataclass
+class Slots:
+    """What an attention layer may heed beside its words. One object serves all layers of a model; None is off.
+
+    Fields:
+        image_tokens: Of a picture, read as words are: (B, tokens, width).
+        hypernetworks: Modules for keys and values.
+        region_masks: Where each prompt counts: (regions, h, w), 0 to 1.
+        reference: Hidden states of another picture, by layer.
+    """
+
+    image_tokens: Any = None
+    hypernetworks: Any = None
+    region_masks: Any = None
+    reference: Any = None
+
+    @property
+    def used(self) -> bool:
+        """Whether any is filled."""
+        return not (self.image_tokens is self.hypernetworks is self.region_masks is self.reference is None)
 
 
 class AttentionProcessor:
     """What diffusers' attention layers call. Its class never changes, so that compiled code stays valid."""
 
-    def __init__(self, kernel: str) -> None:
+    def __init__(self, kernel: str, slots: Slots | None = None) -> None:
         self.kernel = KERNELS[kernel]
+        self.slots = slots or Slots()
 
     def __call__(
         self,
@@ -67,10 +242,11 @@ class AttentionProcessor:
     ) -> Tensor:
         """Attend. hidden_states: (B, length, width) or (B, width, h, w); encoder_hidden_states: (B, words, width).
 
-        Raises: ValueError, for an attention mask or a time embedding, which no UNet of ours has.
+        Raises: ValueError, for an attention mask or a time embedding, which no UNet of ours has, and for a slot that
+            is filled, which no layer heeds yet.
         """
-        if attention_mask is not None or temb is not None:
-            raise ValueError("this processor takes no attention mask and no time embedding")
+        if attention_mask is not None or temb is not None or self.slots.used:
+            raise ValueError("this processor takes no attention mask, no time embedding and no filled slot")
         residual, shape = hidden_states, hidden_states.shape
         if hidden_states.ndim == 4:
             hidden_states = hidden_states.flatten(2).transpose(1, 2)
