@@ -42,6 +42,7 @@ class Prefetch:
 
     checkpoint: ModelLocation
     controls: tuple[ModelLocation, ...] = ()
+    vae: ModelLocation | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,16 @@ class Ready:
     precision: str
     kernel: str
     versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How the checkpoint that was selected comes into memory. state: loading, ready, or failed with the reason."""
+
+    name: str
+    state: str
+    seconds: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,7 +157,8 @@ class Failed:
 
 @dataclass(frozen=True)
 class Resident:
-    """What is loaded: [{name, kind, bytes}], and memory in bytes {process, device_used, device_total}."""
+    """What is loaded: [{name, kind, bytes}], and memory in bytes {process, host_available, host_total}, with a GPU
+    {device_used, device_total} too."""
 
     models: tuple[dict[str, Any], ...]
     memory: dict[str, int]

@@ -77,6 +77,7 @@ class GenerationRequest:
     prompt: str = ""
     negative_prompt: str = ""
     checkpoint: str | None = None
+    vae: str | None = None
     width: int | None = None
     height: int | None = None
     num_inference_steps: int | None = None
@@ -111,7 +112,8 @@ class GenerationParams:
     """One generation with nothing left to choose; picture i of `count` uses `seed + i`.
 
     The same params give the same bytes on one device and dtype. Sizes in pixels; scheduler, sigmas and
-    timestep_spacing are registry names; strength is the share of the steps that img2img runs (1 without init_image).
+    timestep_spacing are registry names; strength is the share of the steps that img2img runs (1 without init_image);
+    vae names an autoencoder instead of the checkpoint's own.
     """
 
     prompt: str
@@ -134,6 +136,8 @@ class GenerationParams:
     init_image: str | None = None
     mask_image: str | None = None
     strength: float = 1.0
+    vae: str | None = None
+    vae_id: str = ""
     version: int = PARAMS_VERSION
 
     @classmethod

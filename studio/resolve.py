@@ -5,8 +5,9 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from studio.errors import AssetError, BaseModelMismatchError, InvalidRequestError
+from studio.errors import AssetError, InvalidRequestError
 from studio.library.card import Card
+from studio.library.fit import misfit
 from studio.library.index import Library, ModelEntry
 from studio.params import ControlUnit, GenerationParams, GenerationRequest, check_range
 from studio.registry import Registry
@@ -36,12 +37,13 @@ class Resolver:
         card = self.card(entry)
         _refuse_adapters(request)
         width, height = notes.size(request.width, request.height, card)
+        vae = self._vae(request.vae, entry)
         scheduler = request.scheduler or card.scheduler
         params = GenerationParams(
             prompt=notes.text("prompt", request.prompt),
             negative_prompt=notes.text("negative_prompt", request.negative_prompt),
             checkpoint=entry.name,
-            checkpoint_id=entry.id,
+            checkpoint_id=self.library.content_id(entry),
             width=width,
             height=height,
             num_inference_steps=_whole(
@@ -59,6 +61,8 @@ class Resolver:
             init_image=self._asset("init_image", request.init_image),
             mask_image=self._asset("mask_image", request.mask_image),
             strength=_strength(request),
+            vae=vae.name if vae else None,
+            vae_id=self.library.content_id(vae) if vae else "",
         )
         if not params.prompt and not params.controls:
             notes.lines.append("The prompt is empty, so the picture shows whatever the checkpoint likes.")
@@ -94,14 +98,27 @@ class Resolver:
         entry = (
             self.library.find(model, "controlnet") if model else self.library.control_model_for(kind, checkpoint.base)
         )
-        if entry.base not in ("unknown", checkpoint.base):
-            raise BaseModelMismatchError(entry.name, expected=checkpoint.base, found=entry.base)
+        self._check(entry, checkpoint, "controls")
         return entry
+
+    def _vae(self, name: str | None, checkpoint: ModelEntry) -> ModelEntry | None:
+        """The autoencoder of that name; None for the checkpoint's own."""
+        if not name:
+            return None
+        entry = self.library.find(name, "vae")
+        self._check(entry, checkpoint, "vae")
+        return entry
+
+    def _check(self, entry: ModelEntry, checkpoint: ModelEntry, field_name: str) -> None:
+        if not entry.usable:
+            raise InvalidRequestError(f"{entry.name} cannot be used: {entry.reason}", field=field_name)
+        if (error := misfit(entry, checkpoint, self.library.entries(entry.kind))) is not None:
+            raise error
 
     def _control(self, unit: ControlUnit, checkpoint: ModelEntry) -> ControlUnit:
         entry = self.control_entry(unit.kind, unit.model, checkpoint)
         self._asset("controls", unit.map)
-        return replace(unit, model=entry.name, model_id=entry.id)
+        return replace(unit, model=entry.name, model_id=self.library.content_id(entry))
 
     def _asset(self, field_name: str, asset_id: str | None) -> str | None:
         if asset_id is not None and not self.has_asset(asset_id):

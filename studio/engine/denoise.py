@@ -1,7 +1,7 @@
 """The denoise loop: the one place where latents become a picture, step by step."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +39,8 @@ class Denoising:
         scheduler: Of diffusers' interface, its timesteps set.
         timesteps: Those to run, which may be the last ones of the scheduler's.
         prompt_embeds, negative_embeds: (N, L, D); without negative ones there is no guidance.
+        added: What SDXL is told beside the words, rows for the negative prompts first, as `StepInput.added`.
+        beside: (N, C', h, w): channels that an inpainting UNet takes after the latents.
         generators: One for each picture, for schedulers that add noise.
         on_step: Told after each step; whatever it raises ends the loop, and the model is as before.
     """
@@ -50,6 +52,8 @@ class Denoising:
     generators: list[Generator]
     negative_embeds: Tensor | None = None
     guidance_scale: float = 1.0
+    added: Mapping[str, Tensor] = field(default_factory=dict)
+    beside: Tensor | None = None
     units: Sequence[Unit] = ()
     keep: Keep | None = None
     on_step: Callable[[Step], None] = field(default=lambda _step: None)
@@ -67,7 +71,7 @@ class Denoising:
                 sample = self.scheduler.scale_model_input(
                     torch.cat([latents, latents]) if guided else latents, timestep
                 )
-                step = StepInput(sample.to(self.unet.dtype), timestep, embeds, index, len(self.timesteps))
+                step = StepInput(sample.to(self.unet.dtype), timestep, embeds, index, len(self.timesteps), self.added)
                 predicted = self._predict(step).float()  # schedulers count in fp32
                 if guided:
                     without, told = predicted.chunk(2)
@@ -83,13 +87,19 @@ class Denoising:
         for unit in self.units:
             unit.contribute(step, residuals)
         return self.unet(
-            step.sample,
+            self._with_channels_beside(step.sample),
             step.timestep,
             encoder_hidden_states=step.prompt_embeds,
+            added_cond_kwargs=dict(step.added),
             down_block_additional_residuals=residuals.down,
             mid_block_additional_residual=residuals.middle,
             return_dict=False,
         )[0]
+
+    def _with_channels_beside(self, sample: Tensor) -> Tensor:
+        if self.beside is None:
+            return sample
+        return torch.cat([sample, self.beside.to(sample).repeat(len(sample) // len(self.beside), 1, 1, 1)], 1)
 
     def _guess(self, sample: Tensor, predicted: Tensor, timestep: Tensor) -> Tensor:
         """The final latents as this step sees them; every scheduler scales its input to a variance of one."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,10 +11,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from studio.engine import decoding
 from studio.engine.denoise import Denoising, Keep, Step
+from studio.engine.prompt import Embedding
+from studio.engine.residency import is_out_of_memory
 from studio.engine.schedulers import build_scheduler
 from studio.engine.store import Checkpoint, Store
 from studio.engine.units import ControlNetUnit, Unit, control_map
+from studio.engine.working_sets import RunSize
 from studio.hookspecs import SchedulerSpec
 from studio.messages import ModelLocation
 from studio.params import ControlUnit, GenerationParams
@@ -77,27 +81,52 @@ class Engine:
 
         Raises: StudioError, for what a person can mend; whatever the watch raises, with the models left as they were.
         """
-        watch, timer = watch or Watch(), _Timer()
+        watch, warnings, floor = watch or Watch(), list[str](), 0
+        while True:
+            try:
+                return self._generate(params, models, watch, warnings, floor)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                floor = self.store.step_down(size_of_run(params, models), floor)
+                warnings.append("There was too little memory at first; it was done again in a way that needs less.")
+
+    def _generate(
+        self,
+        params: GenerationParams,
+        models: Mapping[str, ModelLocation],
+        watch: Watch,
+        warnings: list[str],
+        floor: int,
+    ) -> Generated:
+        timer = _Timer()
         watch.phase("loading")
         with timer("load"):
-            checkpoint = self.store.checkpoint(models[params.checkpoint_id])
+            vae = models[params.vae_id] if params.vae_id else None
+            checkpoint = self.store.checkpoint(models[params.checkpoint_id], vae)
             units = [self._unit(control, models, params) for control in params.controls if control.conditioning_scale]
+            wanted = [models[control.model_id] for control in params.controls if control.conditioning_scale]
+            placed = self.store.arrange(size_of_run(params, models), wanted, floor)
+            warnings += [line for line in placed.plan.sentences[:4] if placed.plan.rung]
         watch.phase("encoding")
-        with timer("encode"):
-            told, untold, warnings = checkpoint.prompts.encode_pair(
+        with timer("encode"), placed.phase("encode"):
+            told, untold, notes = checkpoint.prompts.encode_pair(
                 params.prompt, params.negative_prompt, params.clip_skip
             )
-            picture = _Given(self, checkpoint, params)
+        warnings += notes
+        looks = params.init_image is not None or checkpoint.fills_in
+        with timer("encode"), placed.phase("decode") if looks else nullcontext():
+            picture = _Given(self, checkpoint, params, tiled=placed.plan.tiled_vae)
         run = _Run(self, params, checkpoint, units, (told, untold), picture, watch)
         pictures: list[np.ndarray] = []
         seeds = [params.seed + i for i in range(params.count)]
         for start in range(0, params.count, BATCH):
             watch.phase("denoising")
-            with timer("denoise"):
+            with timer("denoise"), placed.phase("denoise"):
                 latents = run.denoise(seeds[start : start + BATCH], start)
             watch.phase("decoding")
-            with timer("decode"):
-                pictures += decode(checkpoint, latents, warnings)
+            with timer("decode"), placed.phase("decode"):
+                pictures += decode(checkpoint, latents, warnings, tiled=placed.plan.tiled_vae)
         return Generated(pictures, seeds, timer.seconds, warnings)
 
     def _unit(self, control: ControlUnit, models: Mapping[str, ModelLocation], params: GenerationParams) -> Unit:
@@ -113,20 +142,30 @@ class Engine:
 
 
 class _Given:
-    """The picture to begin with and the mask, as latents; both None for text to image."""
+    """The picture to begin with and the mask, as latents; both None for text to image.
 
-    def __init__(self, engine: Engine, checkpoint: Checkpoint, params: GenerationParams) -> None:
+    beside: (1, 5, h, w), the mask and the latents of what it keeps, for a UNet that was trained to fill in; without a
+    picture it may change everything, and what is kept is grey.
+    """
+
+    def __init__(self, engine: Engine, checkpoint: Checkpoint, params: GenerationParams, *, tiled: bool) -> None:
         self.latents: Tensor | None = None
         self.mask: Tensor | None = None
-        if params.init_image is None:
-            return
+        self.beside: Tensor | None = None
         size = (params.width, params.height)
-        image = engine.load_image(params.init_image).convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        self.latents = encode(checkpoint, to_unit_range(image) * 2 - 1)
-        if params.mask_image is not None:
+        picture, wide = torch.zeros(1, 3, size[1], size[0]), torch.ones(1, 1, size[1], size[0])
+        if params.init_image is not None:
+            image = engine.load_image(params.init_image).convert("RGB").resize(size, Image.Resampling.LANCZOS)
+            picture = to_unit_range(image) * 2 - 1
+            self.latents = encode(checkpoint, picture, tiled=tiled)
+        if params.mask_image is not None and self.latents is not None:
             mask = to_unit_range(engine.load_image(params.mask_image).convert("L").resize(size))[:, :1]
-            small = F.interpolate((mask > 0.5).float(), size=self.latents.shape[2:], mode="nearest")
-            self.mask = small.to(self.latents)
+            wide = (mask > 0.5).float()
+            self.mask = F.interpolate(wide, size=self.latents.shape[2:], mode="nearest").to(self.latents)
+        if checkpoint.fills_in:
+            kept = encode(checkpoint, picture * (wide < 0.5), tiled=tiled)
+            self.beside = torch.cat([F.interpolate(wide, size=kept.shape[2:], mode="nearest").to(kept), kept], 1)
+            self.mask = None
 
 
 @dataclass
@@ -137,7 +176,7 @@ class _Run:
     params: GenerationParams
     checkpoint: Checkpoint
     units: list[Unit]
-    embeds: tuple[Tensor, Tensor]
+    embeds: tuple[Embedding, Embedding]
     given: _Given
     watch: Watch
 
@@ -160,7 +199,7 @@ class _Run:
             self.watch.step(step, before // BATCH * count + step.index, batches * count, self.checkpoint)
 
         guided = params.guidance_scale > 1
-        told, untold = (e.to(device, dtype).expand(len(seeds), -1, -1) for e in self.embeds)
+        told, untold = (e.tokens.to(device, dtype).expand(len(seeds), -1, -1) for e in self.embeds)
         return Denoising(
             unet=self.checkpoint.unet,
             scheduler=scheduler,
@@ -169,10 +208,24 @@ class _Run:
             negative_embeds=untold if guided else None,
             guidance_scale=params.guidance_scale,
             generators=generators,
+            added=self._added(len(seeds), guided),
+            beside=self.given.beside,
             units=self.units,
             keep=keep,
             on_step=on_step,
         ).run(latents)
+
+    def _added(self, count: int, guided: bool) -> dict[str, Tensor]:
+        """What SDXL is told beside the words: the pooled prompt, and a picture of this size that nobody cut."""
+        told, untold = (embedding.pooled for embedding in self.embeds)
+        if told is None or untold is None:
+            return {}
+        rows = [untold, told] if guided else [told]
+        device, dtype = self.engine.store.device, self.checkpoint.unet.dtype
+        pooled = torch.cat([row.expand(count, -1) for row in rows]).to(device, dtype)
+        height, width = self.params.height, self.params.width
+        sizes = torch.tensor([[height, width, 0, 0, height, width]], device=device, dtype=dtype)
+        return {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}
 
     def _begin(self, scheduler: object, timesteps: Tensor, noise: Tensor) -> tuple[Tensor, Keep | None]:
         """The latents to start from, and what inpainting keeps."""
@@ -181,9 +234,20 @@ class _Run:
         if given is None:
             return start, None
         given = given.expand(len(noise), -1, -1, -1)
-        if mask is None or self.params.strength < 1:
+        if self.params.mask_image is None or self.params.strength < 1:
             start = scheduler.add_noise(given, noise, timesteps[:1].repeat(len(noise)))  # type: ignore[attr-defined]
         return start, None if mask is None else Keep(latents=given, mask=mask, noise=noise)
+
+
+def size_of_run(params: GenerationParams, models: Mapping[str, ModelLocation]) -> RunSize:
+    """What the working set of these params depends on."""
+    return RunSize(
+        architecture=models[params.checkpoint_id].base,
+        width=params.width,
+        height=params.height,
+        batch=min(params.count, BATCH) * (2 if params.guidance_scale > 1 else 1),
+        units=tuple(control.kind for control in params.controls if control.conditioning_scale),
+    )
 
 
 def draw_noise(
@@ -192,7 +256,7 @@ def draw_noise(
     """The noise of each seed, (N, C, h, w) fp32, drawn on the CPU one by one, so that a batch changes nothing."""
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     height, width = params.height // checkpoint.factor, params.width // checkpoint.factor
-    shape = (1, checkpoint.unet.config.in_channels, height, width)
+    shape = (1, checkpoint.vae.config.latent_channels, height, width)
     return generators, torch.cat([torch.randn(shape, generator=g, dtype=torch.float32) for g in generators])
 
 
@@ -208,25 +272,14 @@ def _last_steps(scheduler: object, params: GenerationParams) -> Tensor:
     return timesteps[begin:]
 
 
-def encode(checkpoint: Checkpoint, picture: Tensor) -> Tensor:
+def encode(checkpoint: Checkpoint, picture: Tensor, *, tiled: bool = False) -> Tensor:
     """A picture (1, 3, H, W), -1 to 1, as scaled latents in fp32: the mode of the posterior, so nothing is drawn."""
-    vae = checkpoint.vae
-    mode = vae.encode(picture.to(vae.device, vae.dtype)).latent_dist.mode()
-    return (mode * vae.config.scaling_factor).float()
+    return decoding.encode(checkpoint.vae, picture, tiled=tiled, warnings=[])
 
 
-def decode(checkpoint: Checkpoint, latents: Tensor, warnings: list[str]) -> list[np.ndarray]:
-    """Latents (N, C, h, w) as 8-bit pictures. A half-precision autoencoder that overflows is run again in fp32."""
-    vae = checkpoint.vae
-    scaled = latents / vae.config.scaling_factor
-    pictures = vae.decode(scaled.to(vae.dtype), return_dict=False)[0].float()
-    if not torch.isfinite(pictures).all() and vae.dtype != torch.float32:
-        warnings.append("The autoencoder overflowed in half precision; its part was done again in fp32.")
-        vae.to(torch.float32)
-        pictures = vae.decode(scaled.float(), return_dict=False)[0]
-    if not torch.isfinite(pictures).all():
-        warnings.append("The picture holds values that are no numbers; another scheduler or precision may help.")
-        pictures = pictures.nan_to_num(0.0)
+def decode(checkpoint: Checkpoint, latents: Tensor, warnings: list[str], *, tiled: bool = False) -> list[np.ndarray]:
+    """Latents (N, C, h, w) as 8-bit pictures; what was done differently on the way is told in `warnings`."""
+    pictures = decoding.decode(checkpoint.vae, latents, tiled=tiled, warnings=warnings)
     whole = ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return list(whole.permute(0, 2, 3, 1).cpu().numpy())
 

@@ -1,46 +1,106 @@
-"""What is loaded: one set of modules for each architecture, and the control models, kept until something must go.
+"""What is loaded: one set of living modules for each architecture, and control models, kept until something must go.
 
 Another checkpoint of the same architecture is copied into the modules that live already: same storage, new bytes.
+Nothing is held of a file beyond that copy; the system's page cache is the tier behind the modules.
 """
 
 import json
+import math
 import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from diffusers.utils.logging import disable_progress_bar as quiet_diffusers
-from torch import nn
-from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar as quiet_transformers
 
 from studio.engine import torchvision_ops  # noqa: F401  (before diffusers)
 from studio.engine.attention import AttentionProcessor
+from studio.engine.modules import copy_part, empty_module, full_config, holds
+from studio.engine.placement import HEADROOM, Plan, Rung, plan
 from studio.engine.preview import PreviewMap, fit_preview
-from studio.engine.prompt import PromptEncoder
-from studio.errors import ModelNotFoundError
+from studio.engine.prompt import Embedding, PromptEncoder, Reader
+from studio.engine.residency import (
+    HOST,
+    Arrangement,
+    CudaMeter,
+    Resident,
+    Sizes,
+    bytes_of,
+    device_memory,
+    is_out_of_memory,
+    need_of,
+)
+from studio.engine.sources import Part, Source, open_checkpoint, open_control
+from studio.engine.working_sets import RunSize, WorkingSets
+from studio.errors import ModelNotFoundError, OutOfMemoryError
 from studio.messages import ModelLocation
 
-FAILURES = (OSError, ValueError, KeyError, RuntimeError)
+FAILURES = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+PREVIEWS = 8
+ATTENDING = ("UNet2DConditionModel", "ControlNetModel")
+KINDS = {
+    "UNet2DConditionModel": "unet",
+    "AutoencoderKL": "vae",
+    "CLIPTextModel": "text encoder",
+    "CLIPTextModelWithProjection": "text encoder",
+}
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+# What a configuration says of where it came from, or of sizes that no tensor depends on.
+INCIDENTAL = {"sample_size", "dtype", "torch_dtype", "transformers_version", "architectures", "name_or_path"}
+INCIDENTAL |= {"force_upcast"}
+
+
+@dataclass
+class Slot:
+    """A living module. contents: the parts whose bytes it holds, as "model id/part"; several when they are equal."""
+
+    module: Any
+    sizes: Sizes
+    contents: list[str] = field(default_factory=list)
+    used: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """The name of its bytes: the part that was copied in, however many more are equal to it."""
+        return self.contents[0]
 
 
 @dataclass
 class Checkpoint:
-    """A loaded checkpoint. noise: its scheduler configuration; card: what the library knows of it."""
+    """A loaded checkpoint. noise: its scheduler configuration; vae_key names the autoencoder's weights."""
 
     location: ModelLocation
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL
+    unet: Any
+    vae: Any
     prompts: PromptEncoder
     noise: dict[str, Any]
-    preview: PreviewMap
+    vae_key: str
+    vae_location: ModelLocation | None = None
+    previews: OrderedDict[str, PreviewMap] = field(default_factory=OrderedDict)
 
     @property
     def factor(self) -> int:
         """Pixels to a latent, along a side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def fills_in(self) -> bool:
+        """Whether the UNet takes a mask and what it keeps beside the latents."""
+        return self.unet.config.in_channels == 2 * self.vae.config.latent_channels + 1
+
+    @property
+    def preview(self) -> PreviewMap:
+        """The map for previews, fitted when an autoencoder is first looked through."""
+        if self.vae_key not in self.previews:
+            self.previews[self.vae_key] = fit_preview(self.vae)
+            while len(self.previews) > PREVIEWS:
+                self.previews.popitem(last=False)
+        return self.previews[self.vae_key]
 
 
 @dataclass
@@ -51,116 +111,239 @@ class Store:
     dtype: torch.dtype
     kernel: str
     current: Checkpoint | None = None
-    controls: dict[str, ControlNetModel] = field(default_factory=dict)
-    control_names: dict[str, ModelLocation] = field(default_factory=dict)
+    slots: dict[str, Slot] = field(default_factory=dict)
+    controls: dict[str, Slot] = field(default_factory=dict)
+    locations: dict[str, ModelLocation] = field(default_factory=dict)
     load_seconds: float = 0.0
+    arrangement: Arrangement | None = None
+    floors: dict[str, int] = field(default_factory=dict)
+    working_sets: WorkingSets = field(default_factory=WorkingSets)
+    _load_began: float = 0.0
+    _embeddings: OrderedDict[tuple[str, str, int, int], Embedding] = field(default_factory=OrderedDict)
+    _previews: OrderedDict[str, PreviewMap] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         quiet_diffusers()
         quiet_transformers()
 
-    def checkpoint(self, location: ModelLocation) -> Checkpoint:
-        """The checkpoint, loaded if it is not. Raises: ModelNotFoundError, if its files cannot be read."""
-        if self.current is not None and self.current.location.id == location.id:
-            return self.current
-        started = time.perf_counter()
-        try:
-            self.current = self._load_checkpoint(location)
-        except FAILURES as error:
-            raise ModelNotFoundError(f"{location.name} cannot be loaded: {error}") from error
-        self.load_seconds += time.perf_counter() - started
+    @torch.inference_mode(mode=False)
+    def checkpoint(self, location: ModelLocation, vae: ModelLocation | None = None) -> Checkpoint:
+        """The checkpoint, loaded if it is not; with another autoencoder, if one is named.
+
+        Raises: ModelNotFoundError, if its files cannot be read.
+        """
+        current = self.current
+        if current is not None and (current.location.id, current.vae_location) == (location.id, vae):
+            return current
+        self._disarrange()
+        self._load_began = time.monotonic()
+        with self._loading(location.name):
+            self.current = self._load(open_checkpoint(location, vae), location, vae)
         return self.current
 
-    def control(self, location: ModelLocation) -> ControlNetModel:
+    @torch.inference_mode(mode=False)
+    def control(self, location: ModelLocation) -> Any:
         """The ControlNet, loaded if it is not. Raises: ModelNotFoundError, if its files cannot be read."""
         if location.id not in self.controls:
-            started = time.perf_counter()
-            try:
-                model = ControlNetModel.from_pretrained(location.path, torch_dtype=self.dtype, local_files_only=True)
-            except FAILURES as error:
-                raise ModelNotFoundError(f"{location.name} cannot be loaded: {error}") from error
-            model.set_attn_processor(AttentionProcessor(self.kernel))
-            self.controls[location.id] = model.to(self.device).eval().requires_grad_(False)
-            self.control_names[location.id] = location
-            self.load_seconds += time.perf_counter() - started
-        return self.controls[location.id]
+            with self._loading(location.name):
+                part = open_control(location)
+                slot = self._new_slot(part, self.dtype)
+                copy_part(part, slot.module)
+            slot.contents = [location.id]
+            self.controls[location.id] = slot
+            self.locations[location.id] = location
+        slot = self.controls[location.id]
+        slot.used = time.monotonic()
+        return slot.module
+
+    @torch.inference_mode(mode=False)
+    def arrange(self, size: RunSize, controls: Sequence[ModelLocation] = (), floor_rung: int = 0) -> Arrangement:
+        """Place the current checkpoint and these control models for a run of that size, by a plan made now.
+
+        floor_rung: No lower rung is taken, after a run that had too little memory there.
+        Raises: OutOfMemoryError, if there is nothing left to try.
+        """
+        parts = self._parts({location.id for location in controls})
+        needs = [need_of(part, self.device) for part in parts]
+        floor = max(floor_rung, self.floors.get(size.key, 0))
+        made = plan(device_memory(self.device), needs, self.working_sets.expected(size), floor)
+        for part in parts:
+            if part.name in made.evicted and (part.other or part.kind == "controlnet"):
+                self._drop(part.slot)
+        mine = {part.name: part for part in parts if not part.other and (part.in_use or part.kind != "controlnet")}
+        old = self.arrangement
+        if old is not None and (old.plan, old.parts) == (made, mine):
+            old.learn = partial(self._learn, size, made)
+            return old
+        self._disarrange()
+        placed = self.arrangement = Arrangement(made, self.device, mine)
+        placed.meter = CudaMeter(self.device) if self.device.type == "cuda" else None
+        placed.learn = partial(self._learn, size, made)
+        placed.begin()
+        return placed
+
+    def _learn(self, size: RunSize, made: Plan, phase: str, peak: int) -> None:
+        """Remember what a phase took; encoding a prompt takes too little to count."""
+        if phase != "encode":
+            self.working_sets.learn(size, "tiled" if made.tiled_vae and phase == "decode" else phase, peak, made.rung)
+
+    def step_down(self, size: RunSize, floor_rung: int) -> int:
+        """The rung to try after a run of that size had too little memory on its own; remembered for the next one.
+
+        Raises: OutOfMemoryError, if there is no rung left.
+        """
+        tried = floor_rung if self.arrangement is None else self.arrangement.plan.rung
+        self._disarrange()
+        if max(tried, floor_rung) >= Rung.LEAST:
+            raise OutOfMemoryError("There is not enough memory for this picture, even in parts.")
+        self.floors[size.key] = max(tried, floor_rung) + 1
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self.floors[size.key]
+
+    def _parts(self, wanted: set[str]) -> list[Resident]:
+        """Everything that is loaded, as the planner sees it; wanted: ids of the control models of the run."""
+        in_use, name = self._parts_in_use(), self.current.location.name if self.current else ""
+        rows = []
+        for key, slot in self.slots.items():
+            mine, kind = id(slot.module) in in_use, KINDS[type(slot.module).__name__]
+            title = f"the {kind} of {name}" if mine else f"the {kind} of an earlier checkpoint"
+            same = sum(row.name.startswith(title) for row in rows)
+            title += f" ({same + 1})" if same else ""
+            kind = kind.replace(" ", "_")
+            rows.append(Resident(title, kind, key, slot.module, slot.sizes, mine and kind == "unet", not mine))
+        for key, slot in self.controls.items():
+            rows.append(Resident(self.locations[key].name, "controlnet", key, slot.module, slot.sizes, key in wanted))
+        return rows
+
+    def _drop(self, key: str) -> None:
+        """Let a part go; its file is what it is loaded from again."""
+        for held in (self.slots, self.controls, self.locations):
+            held.pop(key, None)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _disarrange(self) -> None:
+        arrangement, self.arrangement = self.arrangement, None
+        if arrangement is not None:
+            arrangement.end()
 
     def free(self) -> None:
         """Unload everything."""
+        self._disarrange()
         self.current = None
-        self.controls.clear()
-        self.control_names.clear()
+        for held in (self.slots, self.controls, self.locations, self._embeddings, self._previews):
+            held.clear()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def resident(self) -> list[dict[str, Any]]:
-        """What is loaded: name, kind and bytes of each."""
+        """What is loaded: name, kind and bytes of each; parts of a checkpoint that is not in use count as `kept`."""
         loaded = [
-            {"name": self.control_names[key].name, "kind": "controlnet", "bytes": size_of(model)}
-            for key, model in self.controls.items()
+            {"name": self.locations[key].name, "kind": "controlnet", "bytes": bytes_of(slot.module)}
+            for key, slot in self.controls.items()
         ]
-        if self.current is None:
-            return loaded
-        parts = (self.current.unet, self.current.vae, self.current.prompts.text_encoder)
-        total = sum(size_of(part) for part in parts)
-        return [{"name": self.current.location.name, "kind": "checkpoint", "bytes": total}, *loaded]
+        in_use = self._parts_in_use()
+        kept = sum(bytes_of(slot.module) for slot in self.slots.values() if id(slot.module) not in in_use)
+        if kept:
+            loaded.insert(0, {"name": "kept for the next checkpoint", "kind": "kept", "bytes": kept})
+        if self.current is not None:
+            total = sum(bytes_of(s.module) for s in self.slots.values() if id(s.module) in in_use)
+            loaded.insert(0, {"name": self.current.location.name, "kind": "checkpoint", "bytes": total})
+        return loaded
 
-    def _load_checkpoint(self, location: ModelLocation) -> Checkpoint:
-        folder, old = Path(location.path), self.current
-        vae_dtype = torch.float32 if self.device.type == "cpu" else self.dtype
-        unet = self._place(UNet2DConditionModel, folder / "unet", self.dtype, old and old.unet)
-        vae = self._place(AutoencoderKL, folder / "vae", vae_dtype, old and old.vae)
-        text = self._place(CLIPTextModel, folder / "text_encoder", self.dtype, old and old.prompts.text_encoder)
-        unet.set_attn_processor(AttentionProcessor(self.kernel))
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    def _parts_in_use(self) -> set[int]:
+        if self.current is None:
+            return set()
+        return {id(m) for m in (self.current.unet, self.current.vae, *self.current.prompts.text_encoders)}
+
+    @contextmanager
+    def _loading(self, name: str) -> Iterator[None]:
+        """Count the seconds; say in a sentence what could not be loaded."""
+        started = time.perf_counter()
+        try:
+            yield
+        except FAILURES as error:
+            if is_out_of_memory(error):
+                raise
+            raise ModelNotFoundError(f"{name} cannot be loaded: {error}") from error
+        finally:
+            self.load_seconds += time.perf_counter() - started
+
+    def _load(self, source: Source, location: ModelLocation, vae: ModelLocation | None) -> Checkpoint:
+        self.current = None  # a load that breaks off leaves no half of it in use
+        names = {name: f"{location.id}/{name}" for name in source.parts}
+        if vae is not None:
+            names["vae"] = f"{vae.id}/vae"
+        for part in source.parts.values():  # what is there already must not make room for the rest
+            if (slot := self.slots.get(self._slot_key(part))) is not None:
+                slot.used = time.monotonic()
+        slots = {name: self._hold(part, names[name]) for name, part in source.parts.items()}
+        encoders = [(number, name) for number, name in enumerate(TEXT_ENCODERS, 1) if name in slots]
+        readers = [Reader(source.tokenizer(number), slots[name].module) for number, name in encoders]
         return Checkpoint(
             location=location,
-            unet=unet,
-            vae=vae,
-            prompts=PromptEncoder(tokenizer, text, location.id),
-            noise=_scheduler_config(folder),
-            preview=fit_preview(vae),
+            unet=slots["unet"].module,
+            vae=slots["vae"].module,
+            prompts=PromptEncoder(
+                readers=tuple(readers),
+                key="+".join(slots[name].key for _, name in encoders),
+                large=len(readers) > 1,
+                cache=self._embeddings,
+            ),
+            noise=source.noise,
+            vae_key=slots["vae"].key,
+            vae_location=vae,
+            previews=self._previews,
         )
 
-    def _place(self, kind: Any, folder: Path, dtype: torch.dtype, alive: Any) -> Any:
-        """The module of that folder, in the storage of `alive` if both have the same architecture."""
-        fresh = kind.from_pretrained(folder, torch_dtype=dtype, local_files_only=True).eval().requires_grad_(False)
-        if alive is None or not same_shapes(alive, fresh) or not same_config(alive, fresh):
-            return fresh.to(self.device)
-        copy_weights(fresh, alive)
-        return alive
+    def _hold(self, part: Part, content: str) -> Slot:
+        """The slot for parts of that architecture, with this part's bytes in it."""
+        key, dtype = self._slot_key(part), self._dtype_of(part)
+        slot = self.slots.get(key)
+        if slot is None:
+            slot = self._new_slot(part, dtype)
+        elif content not in slot.contents and part.class_name != "UNet2DConditionModel" and holds(slot.module, part):
+            slot.contents.append(content)
+        slot.used = time.monotonic()
+        if content not in slot.contents:
+            self.slots.pop(key, None)  # half a copy must not be taken for a whole one
+            slot.contents = []
+            copy_part(part, slot.module)
+            slot.contents = [content]
+        self.slots[key] = slot
+        return slot
+
+    def _slot_key(self, part: Part) -> str:
+        return architecture(part.class_name, part.config, self._dtype_of(part))
+
+    def _dtype_of(self, part: Part) -> torch.dtype:
+        exact = part.class_name == "AutoencoderKL" and self.device.type == "cpu"
+        return torch.float32 if exact else self.dtype
+
+    def _landing(self, part: Part, dtype: torch.dtype) -> torch.device:
+        """Where a new module is filled: on the device, if there is room once idle parts are let go; else on the host,
+        until a plan says where it works."""
+        size = sum(map(math.prod, part.shapes.values())) * dtype.itemsize + HEADROOM
+        while device_memory(self.device).available < size and (idle := self._oldest_idle()) is not None:
+            self._drop(idle)
+        return self.device if device_memory(self.device).available >= size else HOST
+
+    def _oldest_idle(self) -> str | None:
+        """The part that was longest not used, by a load that is going on or by the current checkpoint."""
+        in_use = self._parts_in_use()
+        held = {**self.slots, **self.controls}
+        idle = [key for key, slot in held.items() if id(slot.module) not in in_use and slot.used < self._load_began]
+        return min(idle, key=lambda key: held[key].used, default=None)
+
+    def _new_slot(self, part: Part, dtype: torch.dtype) -> Slot:
+        module = empty_module(part, self._landing(part, dtype), dtype)
+        if part.class_name in ATTENDING:
+            module.set_attn_processor(AttentionProcessor(self.kernel))
+        return Slot(module, Sizes.of(module, self.device))
 
 
-def same_shapes(a: nn.Module, b: nn.Module) -> bool:
-    """Whether both have the same tensors by name, shape and dtype."""
-    first, second = a.state_dict(), b.state_dict()
-    return first.keys() == second.keys() and all(
-        t.shape == second[name].shape and t.dtype == second[name].dtype for name, t in first.items()
-    )
-
-
-def same_config(a: Any, b: Any) -> bool:
-    """Whether both were built alike; where they were loaded from does not count."""
-    first, second = (
-        {k: v for k, v in dict(m.config if isinstance(m.config, dict) else m.config.to_dict()).items() if k[0] != "_"}
-        for m in (a, b)
-    )
-    return first == second
-
-
-@torch.no_grad()
-def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Copy every tensor of `source` into the storage of `target`. Their names, shapes and dtypes must agree."""
-    values = source.state_dict()
-    for name, tensor in target.state_dict().items():
-        tensor.copy_(values[name])
-
-
-def size_of(module: nn.Module) -> int:
-    """Bytes of a module's parameters and buffers."""
-    return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
-
-
-def _scheduler_config(folder: Path) -> dict[str, Any]:
-    file = folder / "scheduler" / "scheduler_config.json"
-    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+def architecture(class_name: str, config: Mapping[str, Any], dtype: torch.dtype) -> str:
+    """A name for everything that decides how tensors are shaped and used; where they came from does not count."""
+    told = {k: v for k, v in full_config(class_name, config).items() if k[0] != "_" and k not in INCIDENTAL}
+    return f"{class_name} {dtype} {json.dumps(told, sort_keys=True, default=str)}"

@@ -1,7 +1,8 @@
 """Units: what joins the denoiser for a generation. Each is a small class that leaves the model as it found it."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -11,13 +12,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class StepInput:
-    """What a step gives to units. sample: (B, C, h, w) scaled input; prompt_embeds: (B, L, D); index of count steps."""
+    """What a step gives to units. sample: (B, C, h, w) scaled input; prompt_embeds: (B, L, D); index of count steps.
+
+    added: what SDXL is told beside the words: text_embeds (B, D') and time_ids (B, 6); empty for others.
+    """
 
     sample: Tensor
     timestep: Tensor
     prompt_embeds: Tensor
     index: int
     count: int
+    added: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -69,6 +74,7 @@ class ControlNetUnit:
             encoder_hidden_states=step.prompt_embeds,
             controlnet_cond=self.map.to(step.sample).expand(len(step.sample), -1, -1, -1),
             conditioning_scale=self.conditioning_scale,
+            added_cond_kwargs=dict(step.added),
             return_dict=False,
         )
         residuals.add(tuple(down), middle)

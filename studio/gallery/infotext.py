@@ -31,7 +31,18 @@ MIN_PAIRS = 3
 KEY = re.compile(r"\w[\w \-/]+")
 QUOTED = re.compile(r'"(?:\\.|[^\\"])+"')
 EXTRA_NETWORK = re.compile(r"<(lora|lyco|hypernet):([^<>]{1,200})>")
-SILENT_KEYS = {"Model hash", "App", "Version", "User", "RNG", "Schedule type", "Lora hashes", "TI hashes", "Emphasis"}
+SILENT_KEYS = {
+    "Model hash",
+    "VAE hash",
+    "App",
+    "Version",
+    "User",
+    "RNG",
+    "Schedule type",
+    "Lora hashes",
+    "TI hashes",
+    "Emphasis",
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,7 @@ def read_infotext(text: str) -> PictureSettings:
         "prompt": reader.without_networks(prompt),
         "negative_prompt": reader.without_networks(negative),
         "checkpoint": reader.take("Model", str),
+        "vae": reader.vae(),
         "num_inference_steps": reader.take("Steps", int),
         "guidance_scale": reader.take("CFG scale", float),
         "seed": reader.take("Seed", int),
@@ -129,6 +141,8 @@ def _values(params: GenerationParams) -> dict[str, Any]:
         "Size": f"{params.width}x{params.height}",
         "Model hash": params.checkpoint_id[:10] or None,
         "Model": params.checkpoint,
+        "VAE hash": params.vae_id[:10] or None,
+        "VAE": params.vae,
         "Denoising strength": _number(params.strength) if params.init_image else None,
         "Clip skip": params.clip_skip + 1 if params.clip_skip else None,
         "Timestep spacing": params.timestep_spacing,
@@ -183,6 +197,13 @@ class _Reader:
         if text:
             self.notes.append(f"Size is {text[:40]!r}, which could not be read.")
         return {}
+
+    def vae(self) -> str | None:
+        """The autoencoder's name without its file's ending; other programs write Automatic or None for the own one."""
+        name = self.take("VAE", str)
+        if name is None or name.lower() in ("automatic", "none", ""):
+            return None
+        return re.sub(r"\.(safetensors|ckpt|pt)$", "", name)
 
     def clip_skip(self) -> int | None:
         layers = self.take("Clip skip", int)

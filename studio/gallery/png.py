@@ -130,7 +130,8 @@ def _text(header: ImageFile.ImageFile, key: str) -> str:
 
 def _user_comment(header: ImageFile.ImageFile) -> str:
     try:
-        raw = header.getexif().get_ifd(EXIF_IFD).get(USER_COMMENT, b"")
+        # a PNG's own getexif decodes every pixel to find what stands behind them
+        raw = Image.Image.getexif(header).get_ifd(EXIF_IFD).get(USER_COMMENT, b"")
     except BROKEN:
         return ""
     if isinstance(raw, str):

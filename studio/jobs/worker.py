@@ -5,23 +5,25 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
+from studio.access import LOCAL_USER
 from studio.errors import StorageError, StudioError, WorkerError
 from studio.jobs.events import Events
 from studio.jobs.handle import STOP_SECONDS, WorkerHandle
 from studio.jobs.queue import Job, JobQueue
+from studio.jobs.wiring import State, Wiring
 from studio.messages import (
     Cancel,
     Cancelled,
     Failed,
     Free,
     Generate,
-    Hello,
+    Loading,
     ModelLocation,
     Prefetch,
     Preview,
@@ -40,48 +42,6 @@ BUG_HINT = "Try the job again; logs/studio.log has the details."
 STARTS, BACK_OFF = 3, 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wiring:
-    """What the dispatcher is given, since it knows no torch, no library and no gallery.
-
-    Fields:
-        start_worker: The target of the worker process; takes its end of the pipe. A top-level function.
-        hello: The first message to each worker.
-        locate: The models that params name, by content id. May raise StudioError.
-        save: Keeps the pictures of a result; their gallery ids. May raise StudioError.
-        view: A job as plain values for front ends.
-    """
-
-    start_worker: Callable[[Connection], None]
-    hello: Hello
-    locate: Callable[[GenerationParams], dict[str, ModelLocation]]
-    save: Callable[[Job, Result], tuple[int, ...]]
-    view: Callable[[Job], dict[str, Any]]
-    preview_every: int = 1
-
-
-@dataclass
-class _State:
-    """What the thread knows of its worker.
-
-    Fields:
-        state: off, starting, ready, busy, restarting or failed.
-        ending: How the running job ended, to be written; kept until the disk takes it.
-        cancelled: Whether somebody asked to stop the running job.
-        failures: Starts in a row after which the worker was never ready.
-    """
-
-    state: str = "off"
-    ready: Ready | None = None
-    reason: str = ""
-    running: Job | None = None
-    ending: Callable[[], object] | None = None
-    cancelled: bool = False
-    prefetch: Prefetch | None = None
-    failures: int = 0
-    answers: list["queue.SimpleQueue[Resident]"] = field(default_factory=list["queue.SimpleQueue[Resident]"])
-
-
 class Dispatcher:
     """Runs the queue. Public calls may come from any thread and return at once; the worker is reached by one thread."""
 
@@ -93,7 +53,7 @@ class Dispatcher:
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self._worker: WorkerHandle | None = None
         self._started = False
-        self._state = _State()
+        self._state = State()
         self._stop = threading.Event()
         self._trouble = ""
 
@@ -133,8 +93,8 @@ class Dispatcher:
         self._order(note)
 
     def residency(self, timeout: float) -> Resident | None:
-        """What the worker holds in memory; None while it is busy, or if it does not answer in `timeout` seconds."""
-        return self._ask(Residency(), timeout)
+        """What the worker holds in memory; what it said last, if it is busy or silent for `timeout` seconds."""
+        return self._ask(Residency(), timeout) or self._state.held
 
     def free(self, timeout: float = 30.0) -> Resident | None:
         """Unload every model."""
@@ -198,7 +158,7 @@ class Dispatcher:
 
     def _try_again(self) -> None:
         if self._state.state == "failed" and self.jobs.count_waiting():
-            self._state = _State(prefetch=self._state.prefetch)
+            self._state = State(prefetch=self._state.prefetch)
 
     def _hear(self, worker: WorkerHandle) -> None:
         try:
@@ -242,9 +202,13 @@ class Dispatcher:
                 self._state.ready, self._state.failures = message, 0
                 self._set_state("ready")
             case Resident():
+                self._state.held = message
+                self.events.publish({"type": "resident", **asdict(message)}, LOCAL_USER.name)
                 for answer in self._state.answers:
                     answer.put(message)
                 self._state.answers.clear()
+            case Loading():
+                self.events.publish({"type": "loading", **asdict(message)}, LOCAL_USER.name)
             case Progress() if job is not None:
                 self.events.publish({"type": "progress", **asdict(message)}, job.owner)
             case Preview() if job is not None:

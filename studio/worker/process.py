@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
 from PIL import Image
 
 from studio.errors import AssetError, OutOfMemoryError, StudioError
@@ -22,6 +23,8 @@ from studio.messages import (
     Free,
     Generate,
     Hello,
+    Loading,
+    ModelLocation,
     Prefetch,
     Preview,
     Progress,
@@ -35,6 +38,7 @@ from studio.messages import (
 from studio.params import GenerationParams, asset_path
 
 log = logging.getLogger("studio.worker")
+BUGS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError, ArithmeticError, MemoryError)
 BUG = "The picture could not be made: an error that the studio did not expect."
 
 
@@ -46,6 +50,9 @@ def main(connection: Connection) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     inbox = Inbox(connection)
+    from studio.engine.readahead import ReadAhead
+
+    inbox.selected = ReadAhead().begin
     threading.Thread(target=inbox.receive, name="inbox", daemon=True).start()
     worker = _Worker(connection, inbox, hello)
     worker.say(worker.ready())
@@ -55,9 +62,13 @@ def main(connection: Connection) -> None:
 
 @dataclass
 class Inbox:
-    """Messages in order; cancelled job ids and stale prefetches are taken out as they arrive."""
+    """Messages in order; cancelled job ids and stale prefetches are taken out as they arrive.
+
+    selected: called in the receiving thread with the checkpoint of a prefetch, which may have to wait for a job.
+    """
 
     connection: Connection
+    selected: Callable[[ModelLocation], None] = field(default=lambda _location: None)
     messages: deque[object] = field(default_factory=deque)
     cancelled: set[str] = field(default_factory=set)
     closed: bool = False
@@ -79,6 +90,7 @@ class Inbox:
                     case Prefetch():
                         self.messages = deque(m for m in self.messages if not isinstance(m, Prefetch))
                         self.messages.append(message)
+                        self.selected(message.checkpoint)
                     case _:
                         self.messages.append(message)
                 self.arrived.notify_all()
@@ -104,6 +116,7 @@ class _Worker:
         from studio.engine.generate import Engine
         from studio.engine.precision import choose_device, choose_precision, remembered_precision
         from studio.engine.store import Store
+        from studio.engine.working_sets import WorkingSets
         from studio.registry import load_registry
 
         self.connection, self.inbox, self.assets = connection, inbox, Path(hello.assets)
@@ -116,7 +129,8 @@ class _Worker:
         else:
             self.precision = choose_precision(hello.precision, device)
         kernel = choose_kernel(device, self.precision.dtype)
-        self.store = Store(device, self.precision.dtype, kernel)
+        peaks = WorkingSets(Path(hello.cache) / "working_sets.json" if hello.cache else None)
+        self.store = Store(device, self.precision.dtype, kernel, working_sets=peaks)
         registry = load_registry([Path(folder) for folder in hello.extensions])
         self.engine = Engine(store=self.store, schedulers=registry.schedulers, load_image=self.load_image)
 
@@ -145,8 +159,10 @@ class _Worker:
         match message:
             case Generate():
                 self.answer(message.job_id, lambda: self.generate(message))
+                self.say(self.resident())
             case Prefetch():
                 self.prefetch(message)
+                self.say(self.resident())
             case Residency():
                 self.say(self.resident())
             case Free():
@@ -171,7 +187,7 @@ class _Worker:
             self.store.free()
             error = OutOfMemoryError("There was not enough memory for this picture.")
             self.say(Failed(job_id, str(error), error.hint, traceback.format_exc()))
-        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError, ArithmeticError) as bug:
+        except BUGS as bug:
             reason = f"{BUG} ({type(bug).__name__}: {bug})"
             self.say(Failed(job_id, reason[:500], "logs/studio.log has the details.", traceback.format_exc()))
         finally:
@@ -195,15 +211,20 @@ class _Worker:
             if self.inbox.wants():
                 raise CancelledError
 
+        name, started = message.checkpoint.name, time.perf_counter()
+        self.say(Loading(name, "loading"))
         try:
+            self.store.checkpoint(message.checkpoint, message.vae)
             for control in message.controls:
                 self.store.control(control)
+            self.say(Loading(name, "ready", round(time.perf_counter() - started, 3)))
             card = message.checkpoint.card
             side = min(512, int(card.get("native_size", 512)))
             params = GenerationParams(
                 prompt="",
-                checkpoint=message.checkpoint.name,
+                checkpoint=name,
                 checkpoint_id=message.checkpoint.id,
+                vae_id=message.vae.id if message.vae else "",
                 width=side,
                 height=side,
                 num_inference_steps=2,
@@ -211,18 +232,24 @@ class _Worker:
                 scheduler="dpmpp_2m",
                 seed=0,
             )
-            models = {message.checkpoint.id: message.checkpoint}
+            models = {place.id: place for place in (message.checkpoint, message.vae) if place is not None}
             self.engine.generate(params, models, Watch(phase=stop_for_jobs, step=stop_for_jobs))
         except CancelledError:
             return
         except StudioError as error:
             log.warning("warming up: %s", error)
+            self.say(Loading(name, "failed", reason=error.sentence()))
+        except BUGS as bug:  # the job that comes will say it to whoever asked for it
+            log.warning("warming up: %s", bug)
+            self.say(Loading(name, "failed", reason=f"{BUG} ({type(bug).__name__})"))
 
     def resident(self) -> Resident:
         """What is loaded, and memory in bytes."""
         import torch
 
-        memory = {"process": process_bytes()}
+        host = psutil.virtual_memory()
+        memory = {"process": psutil.Process().memory_info().rss, "host_available": host.available}
+        memory["host_total"] = host.total
         if self.store.device.type == "cuda":
             free, total = torch.cuda.mem_get_info(self.store.device)
             memory |= {"device_used": total - free, "device_total": total}
@@ -272,11 +299,3 @@ class _Reporter:
 
         if self.job_id in self.worker.inbox.cancelled or self.worker.inbox.closed:
             raise CancelledError
-
-
-def process_bytes() -> int:
-    """Resident memory of this process; 0 where the system does not say."""
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        return 0
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

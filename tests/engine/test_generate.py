@@ -12,50 +12,21 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
 )
 
-from studio.engine.generate import CancelledError, Watch, encode, to_unit_range
+from studio.engine.generate import CancelledError, Watch, decode, encode, to_unit_range
 from studio.errors import ModelNotFoundError
 from studio.params import ControlUnit
 from studio.registry import load_registry
 from tests import tiny
 from tests.engine.conftest import house, mask, photo
+from tests.engine.latents import assert_agree, latents_of
 
 CONTROL = ControlUnit(kind="scribble", map="house", model="control", model_id="id-control")
 SEED = 3
 
 
-class Latents:
-    """Keeps the last latents of a run, as the decoder gets them."""
-
-    def __init__(self, engine, models):
-        self.engine, self.models = engine, models
-
-    def of(self, monkeypatch, params):
-        caught = []
-        real = tiny_decode()
-
-        def catch(checkpoint, latents, warnings):
-            caught.append(latents)
-            return real(checkpoint, latents, warnings)
-
-        monkeypatch.setattr("studio.engine.generate.decode", catch)
-        self.engine.generate(params, self.models)
-        monkeypatch.undo()
-        return torch.cat(caught)
-
-
-def tiny_decode():
-    from studio.engine.generate import decode
-
-    return decode
-
-
 @pytest.fixture
 def latents(engine, models, monkeypatch):
-    return lambda params: Latents(engine, models).of(monkeypatch, params)
-
-
-def assert_agree(ours, theirs):
-    assert ((ours - theirs).norm() / theirs.norm()).item() <= 1e-4
+    return lambda params: latents_of(engine, models, monkeypatch, params)
 
 
 def stock(pipe, **kwargs):
@@ -255,7 +226,7 @@ def test_the_last_guess_is_the_picture(engine, models):
     watch = Watch(step=lambda step, *_: guesses.append(step.guess))
     made = engine.generate(tiny.params(guidance_scale=1.0, timestep_spacing="leading"), models, watch)
     checkpoint = engine.store.checkpoint(models["id-tiny"])
-    shown = tiny_decode()(checkpoint, guesses[-1], [])[0]
+    shown = decode(checkpoint, guesses[-1], [])[0]
     assert np.abs(shown.astype(int) - made.pictures[0].astype(int)).mean() < 3
 
 

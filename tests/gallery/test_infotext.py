@@ -84,6 +84,8 @@ def test_params_come_back_through_the_text_without_a_note():
         seed=2**40,
         clip_skip=2,
         checkpoint="name, with: both",
+        vae="soft, warm",
+        vae_id="cd" * 32,
     )
     read = read_infotext(write_infotext(given))
     assert read.request == replace(given.to_request(), strength=None)
@@ -96,6 +98,7 @@ def test_a_foreign_text_is_read_and_what_is_left_out_is_noted():
         "prompt": "masterpiece, a (castle:1.2) on a hill, \nsecond line: with a colon",
         "negative_prompt": 'blurry, "bad" hands\nthird line',
         "checkpoint": "v1-5-pruned",
+        "vae": "a, b",
         "width": 768,
         "height": 512,
         "num_inference_steps": 28,
@@ -107,8 +110,16 @@ def test_a_foreign_text_is_read_and_what_is_left_out_is_noted():
         "clip_skip": 1,
     }
     notes = " ".join(read.notes)
-    for told in ("<lora:oil_paint:0.8>", "second pass", "control_canny", "VAE: a, b.safetensors", "Hires upscale"):
+    for told in ("<lora:oil_paint:0.8>", "second pass", "control_canny", "Hires upscale"):
         assert told in notes
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("x.safetensors", "x"), ("vae-ft.pt", "vae-ft"), ("x.v2", "x.v2"), ("Automatic", None), ("None", None)],
+)
+def test_the_name_of_an_autoencoder_is_read(written, expected):
+    assert request_of(f"Steps: 20, Sampler: Euler, Seed: 1, VAE: {written}").vae == expected
 
 
 @pytest.mark.parametrize(

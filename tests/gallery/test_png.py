@@ -2,7 +2,7 @@ import io
 import json
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from studio.errors import AssetError, InvalidRequestError
@@ -101,6 +101,14 @@ def test_prompts_that_no_chunk_can_hold_are_still_saved():
 def test_the_comment_of_a_photo_format_is_read(kind, comment):
     request = read_png(with_comment(kind, comment)).request
     assert (request.prompt, request.num_inference_steps) == ("a häuschen", 9)
+
+
+def test_reading_settings_decodes_no_pixel(monkeypatch):
+    file = io.BytesIO()
+    Image.new("1", (3000, 3000)).save(file, "PNG")
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda self: pytest.fail("it was decoded"))
+    with pytest.raises(InvalidRequestError):
+        read_png(file.getvalue())
 
 
 def test_a_picture_without_settings_says_so():

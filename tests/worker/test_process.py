@@ -12,11 +12,11 @@ from studio.messages import (
     Free,
     Generate,
     Hello,
+    Loading,
     Prefetch,
     Preview,
     Progress,
     Ready,
-    Residency,
     Resident,
     Result,
     Shutdown,
@@ -135,15 +135,30 @@ def test_a_bug_is_told_with_its_traceback_and_the_worker_goes_on(talk, models):
     assert isinstance(talk.until(Result, Failed)[-1], Result)
 
 
+def test_after_a_job_it_says_what_is_in_memory(talk, models):
+    talk.pipe.send(Generate("job", tiny.params(), models))
+    talk.until(Result)
+    assert "tiny" in {entry["name"] for entry in talk.until(Resident)[-1].models}
+
+
 def test_warming_up_loads_and_freeing_unloads(talk, models):
     talk.pipe.send(Free())
-    assert talk.until(Resident)[-1].models == ()
+    while talk.until(Resident)[-1].models:
+        pass  # what it said after earlier jobs
     talk.pipe.send(Prefetch(models["id-tiny"], (models["id-control"],)))
-    talk.pipe.send(Residency())
-    resident = talk.until(Resident)[-1]
-    assert {entry["name"] for entry in resident.models} >= {"control"}
+    *told, resident = talk.until(Resident)
+    assert [(m.name, m.state) for m in told if isinstance(m, Loading)] == [("tiny", "loading"), ("tiny", "ready")]
+    assert {entry["name"] for entry in resident.models} == {"tiny", "control"}
     assert all(entry["bytes"] > 0 for entry in resident.models)
     assert resident.memory["process"] > 0
+    assert 0 < resident.memory["host_available"] < resident.memory["host_total"]
+
+
+def test_a_selected_model_that_cannot_be_loaded_is_told(talk, models, tmp_path):
+    talk.pipe.send(Prefetch(tiny.location(tmp_path)))
+    told = [m for m in talk.until(Resident) if isinstance(m, Loading)]
+    assert [m.state for m in told] == ["loading", "failed"]
+    assert told[1].reason
 
 
 def test_the_worker_ends_when_the_web_process_is_gone(assets):

@@ -1,0 +1,55 @@
+"""What the dispatcher is given, and what it knows of its worker."""
+
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+from studio.jobs.queue import Job
+from studio.messages import Hello, ModelLocation, Prefetch, Ready, Resident, Result
+from studio.params import GenerationParams
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """What the dispatcher is given, since it knows no torch, no library and no gallery.
+
+    Fields:
+        start_worker: The target of the worker process; takes its end of the pipe. A top-level function.
+        hello: The first message to each worker.
+        locate: The models that params name, by content id. May raise StudioError.
+        save: Keeps the pictures of a result; their gallery ids. May raise StudioError.
+        view: A job as plain values for front ends.
+    """
+
+    start_worker: Callable[[Connection], None]
+    hello: Hello
+    locate: Callable[[GenerationParams], dict[str, ModelLocation]]
+    save: Callable[[Job, Result], tuple[int, ...]]
+    view: Callable[[Job], dict[str, Any]]
+    preview_every: int = 1
+
+
+@dataclass
+class State:
+    """What the thread knows of its worker.
+
+    Fields:
+        state: off, starting, ready, busy, restarting or failed.
+        ending: How the running job ended, to be written; kept until the disk takes it.
+        cancelled: Whether somebody asked to stop the running job.
+        failures: Starts in a row after which the worker was never ready.
+        held: What the worker said last of its memory.
+    """
+
+    state: str = "off"
+    ready: Ready | None = None
+    reason: str = ""
+    running: Job | None = None
+    ending: Callable[[], object] | None = None
+    cancelled: bool = False
+    prefetch: Prefetch | None = None
+    failures: int = 0
+    held: Resident | None = None
+    answers: list["queue.SimpleQueue[Resident]"] = field(default_factory=list["queue.SimpleQueue[Resident]"])
