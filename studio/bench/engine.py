@@ -50,9 +50,10 @@ class Bench:
         library = Library(settings)
         entry = library.find("starter-desk", "checkpoint")
         control = library.control_model_for("scribble", entry.base)
-        models = {e.id: library.location(e) for e in (entry, control)}
-        unit = ControlUnit(kind="scribble", map="house", model=control.name, model_id=control.id)
-        params = job(checkpoint=entry.name, checkpoint_id=entry.id, width=128, height=128, controls=(unit,))
+        models = {library.content_id(e): library.location(e) for e in (entry, control)}
+        unit = ControlUnit(kind="scribble", map="house", model=control.name, model_id=library.content_id(control))
+        checkpoint_id = library.content_id(entry)
+        params = job(checkpoint=entry.name, checkpoint_id=checkpoint_id, width=128, height=128, controls=(unit,))
         return cls(make_engine(settings.device, precision), params, models)
 
     @classmethod
@@ -76,7 +77,7 @@ class Bench:
         unet, vae = checkpoint.unet, checkpoint.vae
         side = self.params.width // checkpoint.factor
         sample = torch.randn(2, unet.config.in_channels, side, side, device=unet.device, dtype=unet.dtype)
-        told = checkpoint.prompts.encode(self.params.prompt, 0).to(unet.dtype).expand(2, -1, -1)
+        told = checkpoint.prompts.encode(self.params.prompt, 0).tokens.to(unet.dtype).expand(2, -1, -1)
         for timestep in torch.linspace(999, 1, self.params.num_inference_steps).long():
             unet(sample, timestep, encoder_hidden_states=told, return_dict=False)
         vae.decode(sample[:1].to(vae.dtype), return_dict=False)
@@ -168,9 +169,11 @@ def relative_error(
     caught: list[torch.Tensor] = []
     decode = engine_module.decode
 
-    def catch(checkpoint: Checkpoint, latents: torch.Tensor, warnings: list[str]) -> list[np.ndarray]:
+    def catch(
+        checkpoint: Checkpoint, latents: torch.Tensor, warnings: list[str], *, tiled: bool = False
+    ) -> list[np.ndarray]:
         caught.append(latents)
-        return decode(checkpoint, latents, warnings)
+        return decode(checkpoint, latents, warnings, tiled=tiled)
 
     engine_module.decode = catch
     try:
@@ -185,8 +188,8 @@ def parts(checkpoint: Checkpoint) -> dict[str, Any]:
     noise = {k: v for k, v in checkpoint.noise.items() if not k.startswith("_")}
     return {
         "vae": checkpoint.vae,
-        "text_encoder": checkpoint.prompts.text_encoder,
-        "tokenizer": checkpoint.prompts.tokenizer,
+        "text_encoder": checkpoint.prompts.readers[0].model,
+        "tokenizer": checkpoint.prompts.readers[0].tokenizer,
         "unet": checkpoint.unet,
         "scheduler": DDIMScheduler.from_config(noise | {"timestep_spacing": "trailing"}),
         "safety_checker": None,
@@ -198,8 +201,7 @@ def parts(checkpoint: Checkpoint) -> dict[str, Any]:
 def random_checkpoint(store: Store, location: ModelLocation) -> Checkpoint:
     """SD 1.5's UNet and autoencoder with random weights; words go through a small encoder of the same width."""
     from studio.engine.attention import AttentionProcessor
-    from studio.engine.preview import fit_preview
-    from studio.engine.prompt import PromptEncoder
+    from studio.engine.prompt import PromptEncoder, Reader
 
     torch.manual_seed(0)
     with torch.device(store.device):
@@ -217,7 +219,8 @@ def random_checkpoint(store: Store, location: ModelLocation) -> Checkpoint:
     config = CLIPTextConfig(hidden_size=768, num_hidden_layers=1, num_attention_heads=12, vocab_size=len(tokenizer))
     text = CLIPTextModel(config).to(store.dtype).eval()
     noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
-    return Checkpoint(location, unet, vae, PromptEncoder(tokenizer, text, "random"), noise, fit_preview(vae))
+    prompts = PromptEncoder((Reader(tokenizer, text),), "random")
+    return Checkpoint(location, unet, vae, prompts, noise, vae_key="random")
 
 
 def draw_house() -> Image.Image:

@@ -10,12 +10,14 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from studio.access import LOCAL_USER
+from studio.bench.figures import Figure
+from studio.bench.store import store_suite
 from studio.errors import InvalidRequestError
 from studio.files import write_whole
 from studio.params import GenerationRequest
@@ -24,28 +26,6 @@ from studio.settings import BUILTIN, Settings, load_settings
 
 REPEATS = 5
 PACKAGES = ("torch", "diffusers", "transformers", "gradio")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured value. bar: None for information only; better: "lower" or "higher"."""
-
-    value: float
-    unit: str
-    bar: float | None = None
-    better: str = "lower"
-
-    @property
-    def ok(self) -> bool:
-        """Whether the bar is reached."""
-        if self.bar is None:
-            return True
-        return self.value <= self.bar if self.better == "lower" else self.value >= self.bar
-
-    def to_dict(self) -> dict[str, Any]:
-        """The row of the JSON report."""
-        plain = {"value": round(self.value, 6), "bar": self.bar, "better": self.better}
-        return plain | {"ok": self.ok, "unit": self.unit}
 
 
 def run_suite(settings: Settings, suite: str, report: Path | None) -> int:
@@ -228,4 +208,4 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-SUITES: dict[str, Callable[[Settings], dict[str, Figure]]] = {"main": main_suite}
+SUITES: dict[str, Callable[[Settings], dict[str, Figure]]] = {"main": main_suite, "store": store_suite}
