@@ -12,10 +12,11 @@ from studio.errors import InvalidRequestError, StudioError
 from studio.params import GenerationRequest
 from studio.services import Studio
 from studio.ui import example
+from studio.ui.components.checkpoint_chooser import Choice
 from studio.ui.components.own import OwnComponent
-from studio.ui.components.sketch_pad import cleaned, empty_drawing, fitted, readable
-from studio.ui.create_tab import CreateTab, present_card
-from studio.ui.errors import error_notice, quiet_notice
+from studio.ui.components.sketch_pad import cleaned, empty_drawing, readable
+from studio.ui.create_tab import CreateTab, present_card, vae_choices
+from studio.ui.errors import Notice, error_notice, quiet_notice
 from studio.ui.form import CUSTOM, KIND, defaults, from_request, kept_by_tab, shape_of, size_of, to_request
 from studio.ui.requester import requester
 
@@ -119,10 +120,17 @@ class CreateEvents:
         fields = {widget: values[name] for name, widget in self.tab.fields.items() if name in values}
         native = present_card(self.studio, values.get("checkpoint")).native_size
         shape = shape_of(values.get("width"), values.get("height"), native)
+        if "vae" in values:
+            fields[self.tab.fields["vae"]] = self.vaes(values.get("checkpoint"), values["vae"])
         return fields | {
             self.tab.shape: shape,
             self.tab.words: self.words(values.get("prompt", ""), values.get("checkpoint")),
         }
+
+    def vaes(self, checkpoint: str | None, chosen: str) -> gr.Dropdown:
+        """What there is to choose beside the checkpoint; one that is not here any more is not chosen."""
+        choices = vae_choices(self.studio, checkpoint)
+        return gr.Dropdown(choices=choices, value=chosen if chosen in dict(choices).values() else "")
 
     def words(self, prompt: str, checkpoint: str | None) -> dict[str, Any]:
         """What the line under the prompt says about words."""
@@ -160,24 +168,33 @@ class CreateEvents:
         return shape_of(int(width), int(height), native), self.refit(drawing, int(width), int(height))
 
     def refit(self, drawing: Mapping[str, Any], width: int, height: int) -> Any:
-        """The drawing on a pad of the new aspect; as it is when the aspect stays."""
-        pad = empty_drawing(width, height)
-        if (pad["w"], pad["h"]) == (drawing.get("w"), drawing.get("h")):
-            return gr.skip()
-        try:
-            return fitted(cleaned(drawing), width, height)
-        except InvalidRequestError:
-            return pad
+        """A sheet of the new aspect, onto which the pad lays its drawing; nothing when the aspect stays."""
+        sheet = empty_drawing(width, height)
+        stays = (sheet["w"], sheet["h"]) == (drawing.get("w"), drawing.get("h"))
+        return gr.skip() if stays else sheet | {"refit": True}
 
-    def checkpoint_chosen(self, checkpoint: str, drawing: Mapping[str, Any]) -> Values:
-        """The card's defaults, and the model warmed up; prompt and drawing stay."""
-        card = present_card(self.studio, checkpoint)
+    def checkpoint_chosen(self, current: str, drawing: Mapping[str, Any], event: gr.EventData) -> Values:
+        """The checkpoint with its card's defaults, and warmed up; prompt and drawing stay; or why it is refused."""
+        wanted = str(event._data.get("name") or "")
+        try:
+            card = self.studio.card(wanted)
+        except StudioError as error:
+            return {self.tab.fields["checkpoint"]: Choice(current, error_notice(error))}
         kept = {"prompt", "negative_prompt", "count", "seed", "use_sketch", "conditioning_scale"}
-        values = {name: value for name, value in defaults(card).items() if name not in kept}
-        self.prefetch(checkpoint)
+        values = {name: value for name, value in defaults(card).items() if name not in kept} | {"checkpoint": wanted}
+        self.prefetch(wanted)
         updates = {self.tab.fields[name]: value for name, value in values.items()}
+        updates[self.tab.fields["vae"]] = self.vaes(wanted, "")
         pad = self.refit(drawing, card.native_size, card.native_size)
         return updates | {self.tab.shape: "Square", self.tab.pad: pad, self.tab.preset: ""}
+
+    def models_changed(self, current: str) -> str | Choice:
+        """The checkpoint after the folders were looked through; when it cannot be used any more, that is said."""
+        try:
+            self.studio.card(current)
+        except StudioError as error:
+            return Choice(current, error_notice(error))
+        return current or present_card(self.studio).name
 
     def preset_chosen(self, values: Values) -> Values:
         """The preset's fields in the form; what it does not name stays."""
@@ -195,28 +212,37 @@ class CreateEvents:
     def load(self, browser: str, left: str, request: gr.Request) -> Values:
         """What this browser had typed and drawn; on a first visit an example, ready to be made."""
         user = requester(request)
-        entries = [entry for entry in self.studio.checkpoints() if entry.usable]
-        choices = [(f"{entry.name} · {entry.base}", entry.name) for entry in entries]
+        names = {entry.name for entry in self.studio.checkpoints() if entry.usable}
         try:
             form, sketch = self.studio.draft(user, browser), self.studio.draft(user, browser + SKETCH)
         except StudioError:
             form, sketch = {}, {}
         texts, drawn = kept_by_tab(left)
         form, sketch = {**form, **texts}, drawn or sketch
-        values = self.sound(form, {entry.name for entry in entries})
+        values = self.sound(form, names)
         if present_card(self.studio).demonstration:
             values["prompt"] = values["prompt"] if form else example.PROMPT
             sketch = sketch or example.house()
         size = int(values["width"]), int(values["height"])
         pad = readable(sketch, *size) if sketch else empty_drawing(*size)
-        picked = gr.Dropdown(choices=choices, value=values["checkpoint"] or None)
-        notice = None if entries else quiet_notice("There is no checkpoint yet: put one into data/models/checkpoints.")
+        picked = Choice(values["checkpoint"], self.replaced(form.get("checkpoint"), values["checkpoint"]))
+        notice = None if names else quiet_notice("There is no checkpoint yet: put one into data/models/checkpoints.")
         return self.shown(values) | {
             self.tab.fields["checkpoint"]: picked,
             self.browser: browser,
             self.tab.pad: pad,
             self.tab.notice: notice,
         }
+
+    def replaced(self, wanted: object, chosen: str) -> Notice | None:
+        """Why the draft's checkpoint is not the one that is chosen; None when it is."""
+        if not isinstance(wanted, str) or wanted in ("", chosen):
+            return None
+        try:
+            self.studio.card(wanted)
+        except StudioError as error:
+            return error_notice(error) | {"hint": f"{chosen} is chosen instead." if chosen else error.hint}
+        return None
 
     def sound(self, form: Mapping[str, Any], checkpoints: set[str]) -> dict[str, Any]:
         """A draft's fields over the defaults; what no longer fits is left."""
@@ -280,9 +306,12 @@ def wire_create(page: gr.Blocks, events: CreateEvents, pictures: list[OwnCompone
     chosen = [
         tab.shape.input(events.shape_chosen, [tab.shape, checkpoint, tab.pad], [*size, tab.pad], **quiet),
         *(side.input(events.size_typed, [*size, checkpoint, tab.pad], [tab.shape, tab.pad], **quiet) for side in size),
-        checkpoint.input(events.checkpoint_chosen, [checkpoint, tab.pad], everything, **quiet),
+        checkpoint.choose(
+            events.checkpoint_chosen, [checkpoint, tab.pad], everything, trigger_mode="always_last", **quiet
+        ),
         tab.preset.input(events.preset_chosen, {*fields, tab.preset}, everything, **quiet),
     ]
+    checkpoint.look(events.models_changed, checkpoint, checkpoint, **quiet)
     keep_drafts(events, [*chosen, *filled], quiet)
 
 

@@ -8,7 +8,10 @@ from gradio.components import Component
 
 from studio.errors import StudioError
 from studio.library.card import Card
+from studio.library.fit import fits
 from studio.services import Studio
+from studio.ui.components.checkpoint_chooser import CheckpointChooser
+from studio.ui.components.open_slider import OpenSlider
 from studio.ui.components.own import OwnComponent
 from studio.ui.components.sketch_pad import SketchPad
 from studio.ui.form import CUSTOM, SHAPES, defaults
@@ -36,7 +39,7 @@ def present_card(studio: Studio, checkpoint: str | None = None) -> Card:
         return Card(name=checkpoint or "")
 
 
-def build_create_tab(studio: Studio, checkpoint: gr.Dropdown) -> CreateTab:
+def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab:
     """Lay the section out; events are wired in create_events."""
     start = defaults(present_card(studio))
     with gr.Row(elem_id="create", equal_height=False):
@@ -79,7 +82,7 @@ def control_row(start: dict[str, Any]) -> dict[str, Component]:
             min_width=150,
             scale=0,
         )
-        scale = gr.Slider(
+        scale = OpenSlider(
             0,
             2,
             start["conditioning_scale"],
@@ -123,12 +126,20 @@ def main_row(studio: Studio, start: dict[str, Any]) -> tuple[dict[str, Component
     presets = [(preset.label, preset.name) for preset in studio.presets()]
     with gr.Row(elem_id="main-row"):
         shape = gr.Dropdown([*SHAPES, CUSTOM], value="Square", label="Shape", elem_id="shape", min_width=120)
-        count = gr.Number(
-            start["count"], label="Pictures", precision=0, minimum=1, maximum=64, elem_id="count", min_width=72
-        )
+        count = gr.Number(start["count"], label="Pictures", precision=0, elem_id="count", min_width=72)
         seed = OwnComponent("seed_box", value=start["seed"], elem_id="seed")
-        preset = gr.Dropdown([("Preset", ""), *presets], value="", label="Preset", elem_id="preset", min_width=140)
+        preset = gr.Dropdown([("None", ""), *presets], value="", label="Preset", elem_id="preset", min_width=140)
     return {"count": count, "seed": seed}, shape, preset
+
+
+def vae_choices(studio: Studio, checkpoint: str | None) -> list[tuple[str, str]]:
+    """The autoencoders as (label, name); those made for another base model say so, and are refused when asked for."""
+    chosen = next((entry for entry in studio.checkpoints() if entry.name == checkpoint), None)
+    rows = [("The checkpoint's own", "")]
+    for entry in studio.library.entries("vae"):
+        misfit = chosen is not None and not fits(entry, chosen)
+        rows += [(f"{entry.name} (made for {entry.base})" if misfit else entry.name, entry.name)] * entry.usable
+    return rows
 
 
 def more_options(studio: Studio, start: dict[str, Any]) -> dict[str, Component]:
@@ -138,34 +149,29 @@ def more_options(studio: Studio, start: dict[str, Any]) -> dict[str, Component]:
     number: dict[str, Any] = {"precision": 0, "min_width": 100}
     with gr.Accordion("More", open=False, elem_id="more"):
         with gr.Row():
-            steps = gr.Slider(1, 150, start["num_inference_steps"], step=1, label="Steps", elem_id="steps")
-            guidance = gr.Slider(
-                0,
-                30,
-                start["guidance_scale"],
-                step=0.5,
-                label="Guidance: how strictly the prompt is taken",
-                elem_id="guidance",
+            steps = OpenSlider(1, 150, start["num_inference_steps"], step=1, label="Steps", elem_id="steps")
+            guidance = OpenSlider(
+                0, 30, start["guidance_scale"], step=0.5, label="Guidance: how strictly to obey", elem_id="guidance"
             )
         with gr.Row():
             scheduler = gr.Dropdown(schedulers, value=start["scheduler"], label="Scheduler", elem_id="scheduler")
             spacing = gr.Dropdown(sigmas, value="default", label="Sigmas", elem_id="sigmas")
+            vae = gr.Dropdown(
+                vae_choices(studio, start["checkpoint"]), value="", label="Autoencoder (VAE)", elem_id="vae"
+            )
         with gr.Row():
             width = gr.Number(start["width"], label="Width", step=8, elem_id="width", **number)
             height = gr.Number(start["height"], label="Height", step=8, elem_id="height", **number)
-            skip = gr.Number(
-                start["clip_skip"], label="Clip skip", minimum=0, maximum=12, elem_id="clip-skip", **number
-            )
+            skip = gr.Number(start["clip_skip"], label="Clip skip", elem_id="clip-skip", **number)
         with gr.Row():
-            begin = gr.Slider(
-                0, 1, 0.0, step=0.05, label="Sketch counts from (share of the steps)", elem_id="control-start"
-            )
-            end = gr.Slider(0, 1, 1.0, step=0.05, label="Sketch counts until", elem_id="control-end")
+            begin = OpenSlider(0, 1, 0.0, step=0.05, label="Sketch counts from (share)", elem_id="control-start")
+            end = OpenSlider(0, 1, 1.0, step=0.05, label="Sketch counts until (share)", elem_id="control-end")
     return {
         "num_inference_steps": steps,
         "guidance_scale": guidance,
         "scheduler": scheduler,
         "sigmas": spacing,
+        "vae": vae,
         "width": width,
         "height": height,
         "clip_skip": skip,

@@ -13,6 +13,7 @@ PLAIN_FIELDS = (
     "prompt",
     "negative_prompt",
     "checkpoint",
+    "vae",
     "width",
     "height",
     "count",
@@ -33,6 +34,7 @@ def defaults(card: Card) -> dict[str, Any]:
         "prompt": "",
         "negative_prompt": "",
         "checkpoint": card.name,
+        "vae": "",
         "width": card.native_size,
         "height": card.native_size,
         "count": 1,
@@ -55,6 +57,8 @@ def to_request(values: Mapping[str, Any], drawing: tuple[str, str] | None) -> Ge
     Raises: InvalidRequestError, naming the field.
     """
     data = {name: values[name] for name in PLAIN_FIELDS if values.get(name) is not None}
+    if not data.get("vae"):
+        data.pop("vae", None)  # the checkpoint's own
     seed = (values.get("seed") or {}).get("seed")
     if seed is not None:
         data["seed"] = seed

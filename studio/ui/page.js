@@ -50,13 +50,15 @@ window.maquette ??= (() => {
     node.append(...children.filter((c) => c !== null && c !== undefined));
     return node;
   };
-  const button = (name, label, onclick, attrs = {}) =>
+  const button = (name, label, onclick, { caption, ...attrs } = {}) =>
     el(
       "button",
       { type: "button", class: "mq-button", title: attrs.title ?? label, "aria-label": label, onclick, ...attrs },
       icon(name),
-      ...(attrs.caption ? [el("span", { text: attrs.caption })] : []),
+      ...(caption ? [el("span", { text: caption })] : []),
     );
+
+  const NO_PICTURE = "That is no picture: drop a PNG, JPEG or WebP file.";
 
   // ---- the bus: listeners live as long as the element that they belong to
   const listeners = [];
@@ -261,14 +263,15 @@ window.maquette ??= (() => {
     } // too large: the server's draft is used
   });
 
+  const CTRL = navigator.platform.startsWith("Mac") ? "\u2318" : "Ctrl";
   const KEYS = [
-    ["Ctrl + Enter", "Generate"],
+    [`${CTRL} + Enter`, "Generate"],
     ["Esc", "Cancel the running picture"],
     ["B", "Brush"],
     ["E", "Eraser"],
     ["[  and  ]", "Thinner, thicker"],
-    ["Ctrl + Z", "Undo on the canvas"],
-    ["Ctrl + Shift + Z", "Redo on the canvas"],
+    [`${CTRL} + Z`, "Undo on the canvas"],
+    [`${CTRL} + Shift + Z`, "Redo on the canvas"],
     ["?", "This list"],
   ];
   const showKeys = () => {
@@ -308,7 +311,7 @@ window.maquette ??= (() => {
     }
     if (!visible(document.getElementById("sketch-pad"))) return;
     const wanted = command
-      ? key === "z" && (e.shiftKey ? "redo" : "undo")
+      ? { z: e.shiftKey ? "redo" : "undo", y: "redo" }[key]
       : !e.altKey && { b: "brush", e: "eraser", "[": "thinner", "]": "thicker" }[key];
     if (wanted) {
       e.preventDefault();
@@ -316,18 +319,23 @@ window.maquette ??= (() => {
     }
   });
   for (const name of ["dragover", "drop"]) document.addEventListener(name, (e) => e.preventDefault()); // a missed drop must not leave the page
-  // on a phone the result lies under the form: go there once the picture was taken on
-  let pressed = 0;
+  // on a phone the result lies under the form: go there once the picture was taken on, unless the hand does something else
+  let pressed = false;
+  document.addEventListener("pointerdown", () => (pressed = false), true);
   document.addEventListener("click", (e) => {
-    if (e.target.closest?.("#generate")) pressed = Date.now();
+    if (e.target.closest?.("#generate")) pressed = matchMedia("(max-width: 900px)").matches;
   });
+  on(document.documentElement, "refused", () => (pressed = false));
   on(document.documentElement, "jobs", (e) => {
-    if (e?.type !== "job" || Date.now() - pressed > 4000 || !matchMedia("(max-width: 900px)").matches) return;
-    pressed = 0;
-    document.getElementById("result")?.scrollIntoView({ behavior: "smooth", block: "start" });
+    if (!pressed || e?.type !== "job") return;
+    pressed = false;
+    const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+    // a frame later the result has taken its height: before, the page may be too short to go all the way
+    requestAnimationFrame(() => document.getElementById("result")?.scrollIntoView({ behavior, block: "start" }));
   });
   connect();
   return {
+    NO_PICTURE,
     icon,
     el,
     button,

@@ -9,15 +9,29 @@ from studio.errors import StudioError
 from studio.hookspecs import TabSpec
 from studio.registry import blamed
 from studio.services import Studio
+from studio.ui.components.checkpoint_chooser import CheckpointChooser
 from studio.ui.components.own import OwnComponent
 from studio.ui.create_events import CreateEvents, wire_create
 from studio.ui.create_tab import build_create_tab, present_card
 from studio.ui.gallery_tab import build_gallery_tab
+from studio.ui.models_tab import build_models_tab
 from studio.ui.settings_tab import build_settings_tab
 from studio.ui.theme import studio_theme
 
 HERE = Path(__file__).parent
-STYLES = ("page.css", "bar.css", "said.css", "create.css", "form.css", "result.css", "gallery.css")
+STYLES = (
+    "page.css",
+    "bar.css",
+    "said.css",
+    "create.css",
+    "form.css",
+    "result.css",
+    "gallery.css",
+    "chooser.css",
+    "models.css",
+    "details.css",
+)
+SCRIPTS = ("page.js", "models.js", "models_correction.js")
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -26,12 +40,15 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Row(elem_id="top-bar"):
             gr.HTML((HERE / "brand.html").read_text("utf-8"), elem_id="brand")
             checkpoint = checkpoint_chooser(studio)
+            OwnComponent("memory_meter", elem_id="memory")
             OwnComponent("status_bar", elem_id="status")
         browser = gr.Textbox(visible="hidden", elem_id="browser")
         left = gr.Textbox(visible="hidden", elem_id="left")
         with gr.Tabs(selected="create", elem_id="sections") as sections:
             with gr.Tab("Create", id="create"):
                 tab = build_create_tab(studio, checkpoint)
+            with gr.Tab("Models", id="models"):
+                build_models_tab(studio)
             with gr.Tab("Gallery", id="gallery"):
                 gallery = build_gallery_tab()
             for row in studio.registry.tabs.values():
@@ -54,24 +71,19 @@ def build_extension_tab(row: TabSpec, studio: Studio) -> None:
         gr.Textbox(error.sentence(), label=row.label, interactive=False)
 
 
-def checkpoint_chooser(studio: Studio) -> gr.Dropdown:
-    """Which checkpoint makes the pictures; the list is read again whenever the page is opened."""
-    usable = [entry for entry in studio.checkpoints() if entry.usable]
-    return gr.Dropdown(
-        [(f"{entry.name} · {entry.base}", entry.name) for entry in usable],
-        value=present_card(studio).name or None,
-        label="Checkpoint",
-        show_label=False,
-        container=False,
-        elem_id="checkpoint",
-        scale=0,
-        min_width=240,
-    )
+def checkpoint_chooser(studio: Studio) -> CheckpointChooser:
+    """Which checkpoint makes the pictures; what is known of it is looked up whenever it is shown."""
+
+    def describe(name: str) -> dict[str, Any]:
+        entry = next((entry for entry in studio.checkpoints() if entry.name == name), None)
+        return {} if entry is None else {"kind": entry.kind, "base": entry.base, "precision": entry.precision}
+
+    return CheckpointChooser(describe, value=present_card(studio).name, elem_id="checkpoint")
 
 
 def mount_options() -> dict[str, Any]:
     """What gr.mount_gradio_app needs beside the blocks."""
-    script = (HERE / "page.js").read_text("utf-8")
+    script = "\n".join((HERE / name).read_text("utf-8") for name in SCRIPTS)
     return {
         "theme": studio_theme(),
         "css": "\n".join((HERE / name).read_text("utf-8") for name in STYLES),

@@ -100,7 +100,7 @@ def fact_sheet(studio: Studio) -> str:
     worker = status["worker"]
     lines = {
         "worker": " ".join(str(worker[key]) for key in ("state", "reason") if worker.get(key)),
-        "device": " ".join(str(worker[key]) for key in ("device", "device_name") if worker.get(key)),
+        "device": worker.get("device_name") or worker.get("device", ""),
         "precision": worker.get("precision", ""),
         "attention": worker.get("kernel", ""),
         "versions": ", ".join(f"{name} {version}" for name, version in (worker.get("versions") or {}).items()),

@@ -1,6 +1,7 @@
 """A worker for the page's tests: it speaks studio.messages and paints simple pictures, without torch.
 
-Words in the prompt steer it: "slow" takes many steps, "fail" fails, "die" ends the process.
+Words in the prompt steer it: "slow" takes its time and stays in its last step until it is cancelled, "fail" fails,
+"die" ends the process.
 """
 
 import io
@@ -56,7 +57,8 @@ def run(connection: Connection, job: Generate) -> bool:
         return True
     seconds = STEP_SECONDS * (20 if "slow" in prompt else 1)
     for step in range(1, total + 1):
-        if connection.poll(seconds):
+        stays = "slow" in prompt and step == total
+        while connection.poll(None if stays else seconds):
             message = connection.recv()
             if isinstance(message, Cancel) and message.job_id == job.job_id:
                 connection.send(Cancelled(job.job_id))

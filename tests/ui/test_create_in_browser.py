@@ -2,36 +2,24 @@
 
 import io
 
+import pytest
 from PIL import Image, PngImagePlugin
 
-FINAL = "#result img[data-job]"
-
-
-def strokes(page) -> int:
-    return page.evaluate("+document.querySelector('#sketch-pad [data-strokes]').dataset.strokes")
-
-
-def draw(page, *points: tuple[float, float]) -> None:
-    """One stroke through points given as shares of the canvas."""
-    canvas = page.locator("#sketch-pad canvas")
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    page.mouse.move(*at[0])
-    page.mouse.down()
-    for point in at[1:]:
-        page.mouse.move(*point, steps=6)
-    page.mouse.up()
-
-
-def generate(page, prompt: str | None = None) -> str:
-    """Press Generate and wait for the picture; the job's id."""
-    before = page.evaluate(f"document.querySelector('{FINAL}')?.dataset.job ?? ''")
-    if prompt is not None:
-        page.fill("#prompt textarea", prompt)
-    page.click("#generate")
-    page.wait_for_function(f"b => (document.querySelector('{FINAL}')?.dataset.job ?? b) !== b", arg=before)
-    return page.get_attribute(FINAL, "data-job")
+from tests.ui.conftest import READY
+from tests.ui.hands import (
+    CLEAR,
+    FINAL,
+    PROMPT,
+    ask,
+    draw,
+    drop,
+    make,
+    strokes,
+    wait_for_phase,
+    wait_for_state,
+    wait_for_strokes,
+    wait_for_value,
+)
 
 
 def dark_share(page) -> float:
@@ -42,9 +30,9 @@ def dark_share(page) -> float:
 
 
 def test_the_first_visit_is_one_click_from_a_picture(page, served):
-    assert page.input_value("#prompt textarea") == "a red house under a night sky"
+    wait_for_value(page, PROMPT, "a red house under a night sky")
     assert strokes(page) > 3
-    job = generate(page)
+    job = make(page)
     size = page.evaluate(f"(i => [i.naturalWidth, i.width])(document.querySelector('{FINAL}'))")
     assert size[0] == 128
     assert size[1] > 300
@@ -53,10 +41,10 @@ def test_the_first_visit_is_one_click_from_a_picture(page, served):
 
 
 def test_the_mouse_draws_what_the_server_gets(page, served):
-    page.click("#sketch-pad [aria-label='Clear the canvas']")
+    page.click(CLEAR)
     draw(page, (0.25, 0.25), (0.75, 0.25))
     assert strokes(page) == 1
-    job = generate(page, "a blue boat")
+    job = make(page, "a blue boat")
     if served.studio:
         unit = served.studio.jobs.required(job).params["controls"][0]
         light = served.studio.assets.open_image(unit["map"]).convert("L").point(lambda v: 255 * (v > 128)).getbbox()
@@ -73,7 +61,7 @@ def test_undo_redo_clear_and_eraser(page):
     assert strokes(page) == start
     page.keyboard.press("Control+Shift+Z")
     assert strokes(page) == start + 1
-    page.click("#sketch-pad [aria-label='Clear the canvas']")
+    page.click(CLEAR)
     assert strokes(page) == 0
     assert dark_share(page) == 0
     page.click(".mq-toast >> text=Undo")
@@ -85,9 +73,9 @@ def test_undo_redo_clear_and_eraser(page):
 
 
 def test_keys_are_for_the_pad_only_outside_fields(page):
-    page.fill("#prompt textarea", "")
-    page.locator("#prompt textarea").press_sequentially("be[]?")
-    assert page.input_value("#prompt textarea") == "be[]?"
+    page.fill(PROMPT, "")
+    page.locator(PROMPT).press_sequentially("be[]?")
+    assert page.input_value(PROMPT) == "be[]?"
     page.locator("#sketch-pad canvas").focus()
     page.keyboard.press("e")
     assert page.get_attribute("#sketch-pad [data-tool]", "data-tool") == "eraser"
@@ -102,42 +90,39 @@ def test_keys_are_for_the_pad_only_outside_fields(page):
 
 
 def test_control_enter_generates_and_escape_cancels(page):
-    page.fill("#prompt textarea", "a slow boat")
+    page.fill(PROMPT, "a slow boat")
     page.keyboard.press("Control+Enter")
-    page.wait_for_function("document.querySelector('.mq-phase').textContent.startsWith('Step 2')")
-    assert page.evaluate("document.querySelector('.mq-picture').src.startsWith('data:image/jpeg')")
-    assert "left" in page.inner_text(".mq-phase")
+    wait_for_phase(page, r"Step [2-9]/\d+ · .* left")
+    page.wait_for_function("document.querySelector('.mq-picture').src.startsWith('data:image/jpeg')")
     page.keyboard.press("Escape")
     page.wait_for_selector("#result >> text=Cancelled.")
-    assert page.input_value("#prompt textarea") == "a slow boat"
+    assert page.input_value(PROMPT) == "a slow boat"
 
 
 def test_a_reload_and_a_second_tab_find_everything(page, visit):
-    page.fill("#prompt textarea", "a slow green tree")
-    page.click("#sketch-pad [aria-label='Clear the canvas']")
-    with page.expect_response(lambda r: "run" in r.url or "queue" in r.url or "call" in r.url):
+    page.fill(PROMPT, "a slow green tree")
+    page.click(CLEAR)
+    with page.expect_response(lambda r: '"strokes":[{' in (r.request.post_data or "")):
         draw(page, (0.2, 0.2), (0.8, 0.8))
-    page.click("#generate")
-    page.wait_for_function("document.querySelector('.mq-phase').textContent.startsWith('Step')")
+    ask(page)
+    wait_for_phase(page, "Step")
     second = visit(page.context)
-    second.wait_for_function("document.querySelector('.mq-phase').textContent.startsWith('Step')")
-    assert strokes(second) == 1
+    wait_for_phase(second, "Step")
+    wait_for_strokes(second, 1)
     page.reload()
-    page.wait_for_selector("#sketch-pad[data-ready]")
-    assert page.input_value("#prompt textarea") == "a slow green tree"
-    assert strokes(page) == 1
-    page.wait_for_function("document.querySelector('.mq-phase').textContent.startsWith('Step')")
+    page.wait_for_selector(READY)
+    wait_for_value(page, PROMPT, "a slow green tree")
+    wait_for_strokes(page, 1)
+    wait_for_phase(page, "Step")
     page.click("#cancel")
     second.wait_for_selector("#result >> text=Cancelled.")
 
 
 def test_pressing_again_queues_another_and_the_list_orders_and_cancels(page):
-    page.fill("#prompt textarea", "slow one")
-    page.click("#generate")
-    page.wait_for_function("document.querySelector('.mq-phase').textContent.startsWith('Step')")
+    ask(page, "slow one")
+    wait_for_phase(page, "Step")
     for name in ("second", "third"):
-        page.fill("#prompt textarea", name)
-        page.click("#generate")
+        ask(page, name)
         page.wait_for_function(
             "n => [...maquette.state.jobs.values()].some(j => j.state === 'queued' && j.params.prompt === n)", arg=name
         )
@@ -154,59 +139,58 @@ def test_pressing_again_queues_another_and_the_list_orders_and_cancels(page):
 
 
 def test_a_failure_stands_beside_the_picture_with_what_to_do(page):
-    page.fill("#prompt textarea", "this will fail")
-    page.click("#generate")
+    ask(page, "this will fail")
     page.wait_for_selector("#result >> text=The device ran out of memory.")
     page.wait_for_selector("#result >> text=Make the picture smaller.")
     page.click("#result >> text=Try again")
     page.wait_for_selector("#result >> text=The device ran out of memory.")
-    assert page.input_value("#prompt textarea") == "this will fail"
+    assert page.input_value(PROMPT) == "this will fail"
 
 
 def test_a_refusal_stands_beside_the_button_and_keeps_everything(page):
     page.click("#more > button")
     page.fill("#width input", "20000")
-    page.fill("#prompt textarea", "a red car")
+    page.fill(PROMPT, "a red car")
     page.click("#generate")
     page.wait_for_selector("#notice [role=alert]")
     assert "20000" in page.inner_text("#notice")
-    assert page.input_value("#prompt textarea") == "a red car"
+    assert page.input_value(PROMPT) == "a red car"
     assert strokes(page) > 3
 
 
 def test_an_empty_canvas_makes_a_picture_without_control(page, served):
-    page.click("#sketch-pad [aria-label='Clear the canvas']")
-    job = generate(page, "a yellow boat")
+    page.click(CLEAR)
+    job = make(page, "a yellow boat")
     page.wait_for_selector("#notice >> text=Nothing is drawn")
     if served.studio:
         assert not served.studio.jobs.required(job).params["controls"]
 
 
 def test_unknown_words_are_marked_and_known_ones_inserted(page):
-    page.fill("#prompt textarea", "a red castle")
+    page.fill(PROMPT, "a red castle")
     page.wait_for_selector("#words mark >> text=castle")
     assert page.locator("#words mark").count() == 1
     page.click("#words summary")
     page.locator("#words .mq-chips button", has_text="boat").click()
-    assert page.input_value("#prompt textarea") == "a red castle boat"
+    wait_for_value(page, PROMPT, "a red castle boat")
 
 
 def test_a_hostile_prompt_stays_text(page):
-    generate(page, "<img src=x onerror=window.hit=1>${window.hit=1}{{7*7}}")
+    make(page, "<img src=x onerror=window.hit=1>${window.hit=1}{{7*7}}")
     page.wait_for_selector("#result .mq-facts >> text=onerror")
     assert page.evaluate("window.hit") is None
 
 
 def test_settings_of_a_picture_come_back_with_its_drawing(page):
-    page.click("#sketch-pad [aria-label='Clear the canvas']")
+    page.click(CLEAR)
     draw(page, (0.2, 0.5), (0.8, 0.5))
-    generate(page, "a purple fish")
-    page.click("#sketch-pad [aria-label='Clear the canvas']")
-    page.fill("#prompt textarea", "something else")
+    make(page, "a purple fish")
+    page.click(CLEAR)
+    page.fill(PROMPT, "something else")
     page.click("#result .mq-actions >> text=Settings")
-    page.wait_for_function("document.querySelector('#prompt textarea').value === 'a purple fish'")
-    assert strokes(page) == 1
-    assert page.input_value("#seed-input")
+    wait_for_value(page, PROMPT, "a purple fish")
+    wait_for_strokes(page, 1)
+    page.wait_for_function("document.querySelector('#seed-input').value !== ''")
 
 
 def test_a_dropped_png_restores_its_settings(page):
@@ -217,8 +201,8 @@ def test_a_dropped_png_restores_its_settings(page):
     file = io.BytesIO()
     Image.new("RGB", (128, 128)).save(file, "PNG", pnginfo=note)
     drop(page, "#result .mq-frame", file.getvalue())
-    page.wait_for_function("document.querySelector('#prompt textarea').value === 'a small orange boat'")
-    assert page.input_value("#seed-input") == "42"
+    wait_for_value(page, PROMPT, "a small orange boat")
+    wait_for_value(page, "#seed-input", "42")
 
 
 def test_a_picture_to_trace_is_laid_under_the_canvas_and_taken_off(page):
@@ -233,11 +217,11 @@ def test_a_picture_to_trace_is_laid_under_the_canvas_and_taken_off(page):
 
 
 def test_a_seed_that_is_kept_gives_the_same_picture(page):
-    generate(page, "a boat")
+    make(page, "a boat")
     page.click("#result >> text=Same seed")
     page.wait_for_function("document.querySelector('#seed-input').value !== ''")
     seed = page.input_value("#seed-input")
-    generate(page)
+    make(page)
     assert f"seed {seed} " in page.inner_text("#result .mq-facts")
     page.click("#result >> text=Vary")
     page.wait_for_function(
@@ -250,7 +234,7 @@ def test_a_preset_fills_the_form(page):
     page.get_by_role("option", name="ControlNet, as published").click()
     page.wait_for_function("document.querySelector('#prompt textarea').value.includes('professional')")
     page.click("#more > button")
-    assert page.input_value("#guidance input[type=number]") == "9"
+    wait_for_value(page, "#guidance input[type=number]", "9")
 
 
 def test_another_shape_keeps_the_drawing_and_makes_that_size(page):
@@ -260,8 +244,27 @@ def test_another_shape_keeps_the_drawing_and_makes_that_size(page):
         "(b => b.width > b.height * 1.2)(document.querySelector('#sketch-pad canvas').getBoundingClientRect())"
     )
     assert strokes(page) > 3
-    generate(page)
+    make(page)
     page.wait_for_function(f"(i => i.naturalWidth > i.naturalHeight)(document.querySelector('{FINAL}'))")
+
+
+@pytest.mark.parametrize(("field", "number"), [("#count", "0"), ("#clip-skip", "99")])
+def test_a_number_out_of_range_is_refused_beside_the_button(page, field, number):
+    page.click("#more > button")
+    page.fill(f"{field} input", number)
+    page.click("#generate")
+    page.wait_for_selector(f"#notice [role=alert] >> text=is {number}, which is not between")
+
+
+def test_a_number_that_is_still_typed_breaks_nothing(page):
+    refused = []
+    page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 500 else None)
+    page.click("#more > button")
+    with page.expect_response(lambda answer: answer.request.method == "POST"):
+        page.fill("#steps input[type=number]", "100000")
+    with page.expect_response(lambda answer: answer.request.method == "POST"):
+        page.fill("#steps input[type=number]", "")
+    assert not refused
 
 
 def test_a_phone_has_one_column_and_the_button_at_the_bottom(visit):
@@ -272,7 +275,48 @@ def test_a_phone_has_one_column_and_the_button_at_the_bottom(visit):
     order = [page.locator(name).bounding_box()["y"] for name in ("#sketch-pad", "#prompt", "#result")]
     assert order == sorted(order)
     draw(page, (0.3, 0.3), (0.6, 0.6))
-    generate(page)
+    make(page)
+
+
+def test_a_phone_goes_to_the_result_and_shows_all_of_it(visit):
+    page = visit(width=390, height=844)
+    at_the_top = "() => Math.abs(document.getElementById('result').getBoundingClientRect().top) < 2"
+    make(page)
+    page.wait_for_function(at_the_top)
+    page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
+    strip, button = (page.locator(name).bounding_box() for name in (".mq-strip", "#generate-box"))
+    assert strip["y"] + strip["height"] <= button["y"]
+    page.evaluate("() => scrollTo(0, 0)")
+    ask(page, "a slow boat")
+    page.wait_for_function(at_the_top)
+
+
+def test_a_phone_stays_where_the_hand_went_on(visit):
+    page = visit(width=390, height=844)
+    before = page.evaluate("scrollY")
+    page.evaluate("""() => { document.getElementById('generate').click();
+        document.body.dispatchEvent(new PointerEvent('pointerdown', { bubbles: true })); }""")
+    wait_for_state(page, "done")
+    assert page.evaluate("scrollY") == before
+
+
+def test_messages_on_a_phone_leave_the_button_free(visit):
+    page = visit(width=390, height=844)
+    page.click(CLEAR)
+    toast, button = (page.locator(name).bounding_box() for name in (".mq-toast", "#generate-box"))
+    assert toast["y"] + toast["height"] <= button["y"]
+    assert toast["height"] < 60
+    page.click("#queue-badge")
+    queue = page.locator("#queue-list").bounding_box()
+    assert queue["x"] >= 0
+    assert queue["x"] + queue["width"] <= 390
+
+
+def test_the_result_stays_in_view_beside_a_long_form(page):
+    page.click("#more > button")
+    page.locator("#control-end").scroll_into_view_if_needed()
+    assert page.evaluate("scrollY") > 200
+    assert page.locator("#result").bounding_box()["y"] >= 0
 
 
 def test_dark_and_light_are_chosen_and_remembered(page):
@@ -281,16 +325,5 @@ def test_dark_and_light_are_chosen_and_remembered(page):
     page.click("#theme-toggle")
     assert page.evaluate(dark) is not before
     page.reload()
-    page.wait_for_selector("#sketch-pad[data-ready]")
+    page.wait_for_selector(READY)
     page.wait_for_function(f"{dark} === {str(not before).lower()}")
-
-
-def drop(page, where: str, data: bytes) -> None:
-    """Drop a PNG file onto something, as a person does with the mouse."""
-    page.evaluate(
-        """([where, bytes]) => { const files = new DataTransfer();
-        files.items.add(new File([new Uint8Array(bytes)], 'dropped.png', { type: 'image/png' }));
-        document.querySelector(where).dispatchEvent(
-          new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: files })); }""",
-        [where, list(data)],
-    )

@@ -18,6 +18,13 @@ def test_a_form_read_into_a_request_and_back_is_the_same():
     assert from_request(to_request(values, (MAP, EDITOR)), CARD) == values
 
 
+def test_another_autoencoder_is_asked_for_only_when_one_is_chosen():
+    assert to_request(defaults(CARD), None).vae is None
+    values = defaults(CARD) | {"vae": "soft", "prompt": "a boat"}
+    assert to_request(values, None).vae == "soft"
+    assert from_request(to_request(values, None), CARD)["vae"] == "soft"
+
+
 def test_without_a_drawing_there_is_no_control():
     assert to_request(defaults(CARD), None).controls == ()
 

@@ -74,3 +74,25 @@ def test_a_picture_opens_large_and_gives_its_settings(gallery):
     gallery.click("dialog >> text=Open the settings that made this")
     gallery.wait_for_function("document.querySelector('#prompt textarea')?.value === 'a red boat'")
     assert gallery.locator("#prompt textarea").is_visible()
+
+
+def test_the_settings_of_a_picture_come_with_the_picture(gallery):
+    tile = gallery.locator("#gallery .mq-tile").nth(2)
+    number = tile.get_attribute("data-id")
+    tile.locator(".mq-tile-open").click()
+    gallery.click("dialog >> text=Open the settings that made this")
+    gallery.wait_for_selector(f"#result img[data-item='{number}']")
+
+
+def test_a_file_is_opened_by_the_keyboard_too(gallery, tmp_path, served):
+    item = served.studio.gallery.page("local", limit=1)[0]
+    gallery.locator("#gallery-search").focus()
+    names = []
+    while "Open a PNG" not in names and len(names) < 5:
+        gallery.keyboard.press("Tab")
+        names.append(gallery.evaluate("document.activeElement.textContent"))
+    assert "Open a PNG" in names
+    with gallery.expect_file_chooser() as chooser:
+        gallery.keyboard.press("Enter")
+    chooser.value.set_files(item.path)
+    gallery.wait_for_function("p => document.querySelector('#prompt textarea')?.value === p", arg=item.prompt)

@@ -1,52 +1,12 @@
 """The result in a browser: live while it is made, and what can be done with it."""
 
-FINAL = "#result img[data-job]"
-
-
-def ask(page, prompt: str) -> None:
-    """Type a prompt and press Generate."""
-    page.fill("#prompt textarea", prompt)
-    page.click("#generate")
-
-
-def make(page, prompt: str | None = None) -> str:
-    """Ask and wait for the finished picture; the id of its job."""
-    known = known_jobs(page)
-    if prompt is not None:
-        page.fill("#prompt textarea", prompt)
-    page.click("#generate")
-    return wait_for_another(page, known)
-
-
-def known_jobs(page) -> list[str]:
-    """The jobs that the page has heard of."""
-    return page.wait_for_function("() => maquette.state.greeted && [...maquette.state.jobs.keys()]").json_value()
-
-
-def wait_for_another(page, known: list[str]) -> str:
-    """Wait for a finished picture of a job that is not known; the id of its job."""
-    found = (
-        "known => { const id = document.querySelector('#result img').dataset.job; return !known.includes(id) && id }"
-    )
-    return page.wait_for_function(found, arg=known).json_value()
-
-
-def wait_for_phase(page, pattern: str) -> None:
-    page.wait_for_function(
-        "p => new RegExp(p).test(document.querySelector('#result .mq-phase').textContent)", arg=pattern
-    )
-
-
-def wait_for_state(page, state: str) -> None:
-    page.wait_for_selector(f'#result [data-state="{state}"], #result[data-state="{state}"]')
+from tests.ui.hands import FINAL, ask, drop, known_jobs, make, wait_for_another, wait_for_phase, wait_for_state
 
 
 def test_the_picture_is_shown_while_it_is_made(page):
     ask(page, "a slow red house")
     wait_for_phase(page, r"Step [2-9]/\d+ · .* left")
-    shown = page.locator("#result .mq-picture")
-    assert shown.get_attribute("src").startswith("data:image/jpeg")
-    assert shown.get_attribute("data-job") is None
+    page.wait_for_selector("#result .mq-picture[src^='data:image/jpeg']:not([data-job])")
     page.click("#cancel")
     wait_for_state(page, "cancelled")
 
@@ -94,8 +54,14 @@ def test_progress_is_told_to_screen_readers(page):
 def test_a_lost_connection_is_said_beside_the_picture(page):
     ask(page, "a slow red boat")
     wait_for_phase(page, r"Step \d")
-    page.evaluate("() => { maquette.state.connected = false; maquette.emit('jobs'); }")
-    assert "does not answer" in page.inner_text("#result .mq-notice")
-    assert page.inner_text("#result .mq-phase") == "Waiting for the studio"
+    said = page.evaluate("""() => { maquette.state.connected = false; maquette.emit('jobs');
+        return ['.mq-notice', '.mq-phase'].map(name => document.querySelector('#result ' + name).textContent); }""")
+    assert "does not answer" in said[0]
+    assert said[1] == "Waiting for the studio"
     page.click("#cancel")
     wait_for_state(page, "cancelled")
+
+
+def test_a_file_that_is_no_picture_is_refused_in_words(page):
+    drop(page, "#result .mq-frame", b"hello", "notes.txt", "text/plain")
+    page.wait_for_selector("#result .mq-notice >> text=That is no picture")

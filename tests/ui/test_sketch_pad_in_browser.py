@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.ui.hands import CLEAR, wait_for_strokes
+
 
 def stroke(page, start, end, *, steps: int = 6) -> None:
     """Draw with the mouse from start to end, as shares of the pad."""
@@ -12,14 +14,10 @@ def stroke(page, start, end, *, steps: int = 6) -> None:
     page.mouse.up()
 
 
-def wait_for_strokes(page, count: int) -> None:
-    page.wait_for_selector(f'#sketch-pad [data-strokes="{count}"], #sketch-pad[data-strokes="{count}"]')
-
-
 @pytest.fixture
 def pad(page):
     """The page with an empty pad."""
-    page.click('#sketch-pad [aria-label="Clear the canvas"]')
+    page.click(CLEAR)
     wait_for_strokes(page, 0)
     return page
 
@@ -50,3 +48,45 @@ def test_what_is_no_picture_is_refused_in_words(pad, tmp_path):
     pad.set_input_files("#sketch-pad input[type=file]", tmp_path / "photo.png")
     assert pad.wait_for_selector(".mq-toast").inner_text().strip()
     wait_for_strokes(pad, 0)
+
+
+def choose_shape(page, name: str) -> None:
+    """Choose a shape and wait for the canvas to take it."""
+    before = ratio(page)
+    page.click("#shape input")
+    page.get_by_role("option", name=name).click()
+    page.wait_for_function(f"b => Math.abs({RATIO} - b) > 0.1", arg=before)
+
+
+RATIO = "(b => b.width / b.height)(document.querySelector('#sketch-pad canvas').getBoundingClientRect())"
+INKED = """() => { const c = document.querySelector('#sketch-pad canvas'), d = c.getContext('2d')
+    .getImageData(0, 0, c.width, c.height).data, xs = [];
+    for (let i = 3; i < d.length; i += 4) if (d[i] > 128) xs.push((i >> 2) % c.width);
+    return (Math.max(...xs.slice(0, 1e5)) - Math.min(...xs.slice(0, 1e5))) / c.width; }"""
+
+
+def ratio(page) -> float:
+    """Width over height of the canvas."""
+    return page.evaluate(RATIO)
+
+
+def test_a_shape_and_back_leaves_the_drawing_as_it_was(pad):
+    stroke(pad, (0.1, 0.5), (0.9, 0.5))
+    wide = pad.evaluate(INKED)
+    choose_shape(pad, "Landscape 4:3")
+    assert pad.evaluate(INKED) < wide - 0.1
+    choose_shape(pad, "Tall 9:16")
+    choose_shape(pad, "Square")
+    assert abs(pad.evaluate(INKED) - wide) < 0.01
+
+
+def test_undo_after_another_shape_keeps_that_shape(pad):
+    stroke(pad, (0.2, 0.2), (0.8, 0.2))
+    stroke(pad, (0.2, 0.8), (0.8, 0.8))
+    choose_shape(pad, "Portrait 3:4")
+    pad.locator("#sketch-pad canvas").focus()
+    pad.keyboard.press("Control+z")
+    wait_for_strokes(pad, 1)
+    assert abs(ratio(pad) - 0.75) < 0.05
+    pad.keyboard.press("Control+y")
+    wait_for_strokes(pad, 2)

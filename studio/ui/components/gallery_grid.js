@@ -37,9 +37,22 @@ const size = el("input", {
   max: 280,
   value: 168,
   "aria-label": "Size of the pictures",
+  title: "Size of the pictures",
   oninput: () => layout(),
 });
-const drop = el("span", { class: "mq-hint", text: "Drop a PNG here to open its settings" });
+const file = el("input", {
+  type: "file",
+  accept: "image/png,image/jpeg,image/webp",
+  hidden: true,
+  onchange: () => {
+    restore(file.files[0]);
+    file.value = "";
+  },
+});
+const read = button("sliders", "Open the settings of a picture file; it can be dropped here, too", () => file.click(), {
+  caption: "Open a PNG",
+  class: "mq-button mq-read",
+});
 const grid = el("div", { class: "mq-grid", role: "list" }),
   foot = el("div", { class: "mq-foot" }),
   none = el("div", { class: "mq-none", hidden: true });
@@ -51,7 +64,8 @@ root.append(
     el("label", { class: "mq-search" }, M.icon("search"), search),
     stars,
     el("label", { class: "mq-gallery-size" }, size),
-    drop,
+    read,
+    file,
   ),
   none,
   grid,
@@ -249,7 +263,10 @@ async function show(item) {
           type: "button",
           class: "mq-strong",
           text: "Open the settings that made this",
-          onclick: () => tell("settings", { item: item.id }),
+          onclick: () => {
+            M.emit("show", item);
+            tell("settings", { item: item.id });
+          },
         }),
         button("vary", "Once more with a new seed", () => tell("vary", { item: item.id }), { caption: "Vary" }),
         button(
@@ -291,7 +308,10 @@ async function show(item) {
     [
       "Sketch",
       control
-        ? `${control.conditioning_scale}, from ${control.control_guidance_start} to ${control.control_guidance_end}`
+        ? [control.conditioning_scale, control.control_guidance_start > 0 && `from ${control.control_guidance_start}`]
+            .concat(control.control_guidance_end < 1 ? `until ${control.control_guidance_end} of the steps` : [])
+            .filter(Boolean)
+            .join(", ")
         : "none",
     ],
     ["Leave out", p.negative_prompt],
@@ -317,17 +337,19 @@ root.addEventListener("dragover", (e) => {
 root.addEventListener("dragleave", (e) => {
   if (!root.contains(e.relatedTarget)) root.classList.remove("mq-over");
 });
-root.addEventListener("drop", async (e) => {
+root.addEventListener("drop", (e) => {
   e.preventDefault();
   root.classList.remove("mq-over");
-  const file = [...e.dataTransfer.files].find((f) => f.type.startsWith("image/"));
-  if (!file) return;
+  restore([...e.dataTransfer.files].find((f) => f.type.startsWith("image/")));
+});
+async function restore(picture) {
+  if (!picture) return M.say(M.NO_PICTURE);
   try {
-    tell("restore", { found: await M.call("POST", "settings-from-picture", file) });
+    tell("restore", { found: await M.call("POST", "settings-from-picture", picture) });
   } catch (error) {
     M.say(error.message);
   }
-});
+}
 let frame = 0;
 const later = () => {
   if (!element.isConnected) {

@@ -1,5 +1,5 @@
 // A sentence beside the thing that it is about. value = {kind: "error" | "quiet", text, hint} | null
-const { el, say } = window.maquette;
+const { el, emit, say } = window.maquette;
 const root = element.querySelector(".mq-notice-line");
 function show() {
   const v = props.value;
@@ -14,6 +14,8 @@ function show() {
 }
 watch("value", () => {
   show();
-  if (props.value?.kind === "error") say([props.value.text, props.value.hint].filter(Boolean).join(" "));
+  if (props.value?.kind !== "error") return;
+  say([props.value.text, props.value.hint].filter(Boolean).join(" "));
+  emit("refused");
 });
 show();

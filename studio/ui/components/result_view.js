@@ -5,12 +5,8 @@ const M = window.maquette,
   { el, button, state } = M;
 const root = element.querySelector(".mq-result-view");
 const picture = el("img", { class: "mq-picture", alt: "", hidden: true, draggable: "true" });
-const empty = el(
-  "div",
-  { class: "mq-empty" },
-  el("strong", { text: "Your picture appears here" }),
-  el("span", { text: "Press Generate, or drop a picture here to open its settings." }),
-);
+const how = el("span", { text: "Press Generate, or drop a picture here to open its settings." });
+const empty = el("div", { class: "mq-empty" }, el("strong", { text: "Your picture appears here" }), how);
 const frame = el("div", { class: "mq-frame" }, empty, picture);
 const bar = el("div", { class: "mq-bar-fill" }),
   track = el("div", { class: "mq-bar", "aria-hidden": "true" }, bar);
@@ -159,6 +155,7 @@ function showPicture(job, item) {
     }
     picture.hidden = !preview && !(going && picture.getAttribute("src"));
     empty.hidden = !picture.hidden;
+    how.hidden = Boolean(going);
     const p = job?.params;
     if (p?.width) frame.style.aspectRatio = `${p.width} / ${p.height}`;
     frame.classList.toggle("mq-working", Boolean(going));
@@ -295,7 +292,11 @@ root.addEventListener("drop", async (e) => {
   e.preventDefault();
   frame.classList.remove("mq-over");
   const file = [...e.dataTransfer.files].find((f) => f.type.startsWith("image/"));
-  if (!file) return;
+  if (!file) {
+    tell(M.NO_PICTURE);
+    return;
+  }
+  tell("Reading its settings", "", null, true);
   try {
     trigger("act", { what: "restore", found: await M.call("POST", "settings-from-picture", file) });
   } catch (error) {

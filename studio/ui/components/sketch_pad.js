@@ -8,6 +8,7 @@ const root = element.querySelector(".mq-sketch-pad");
 let now = read(props.value),
   past = [],
   future = [],
+  unfitted = null,
   stroke = null,
   tool = "brush",
   size = 12;
@@ -45,6 +46,7 @@ const opacity = el("input", {
   max: 1,
   step: 0.05,
   "aria-label": "Strength of the picture to trace",
+  title: "How strongly the picture to trace is shown",
   oninput: () => {
     image.style.opacity = opacity.value;
   },
@@ -88,6 +90,26 @@ root.append(
 function read(value) {
   const given = value && Array.isArray(value.strokes) ? value : { strokes: [] };
   return { w: given.w || 512, h: given.h || 512, strokes: given.strokes, background: given.background || null };
+}
+// The drawing on a sheet of w by h: as large as fits, in the middle, nothing bent.
+function onto(drawing, w, h) {
+  if (drawing.w === w && drawing.h === h) return drawing;
+  const by = Math.min(w / drawing.w, h / drawing.h),
+    shift = [(w - drawing.w * by) / 2, (h - drawing.h * by) / 2];
+  const moved = (s) => ({
+    ...s,
+    s: Math.min(400, Math.max(0.5, s.s * by)),
+    p: s.p.map((v, i) => (i % 3 < 2 ? Math.round((v * by + shift[i % 3]) * 100) / 100 : v)),
+  });
+  return { ...drawing, w, h, strokes: drawing.strokes.map(moved) };
+}
+// On a sheet of another aspect. While nothing is drawn meanwhile, every aspect starts from the drawing as it was made,
+// so that it is no smaller when the first aspect is back.
+function refit(w, h) {
+  const whole = unfitted?.shown === now ? unfitted.drawing : now;
+  now = onto(whole, w, h);
+  unfitted = { drawing: whole, shown: now };
+  props.value = { ...now };
 }
 function choose(name) {
   tool = name;
@@ -135,7 +157,17 @@ function segment(s, i) {
 function paint(s) {
   ink(s);
   point(s);
-  for (let i = 1; i < s.p.length / 3; i++) segment(s, i);
+  const p = s.p,
+    count = p.length / 3;
+  for (let i = 1; i < count; ) {
+    // segments of one width in one path: where their soft edges overlap, the line would have knots
+    const pressure = p[3 * i + 2];
+    pen.lineWidth = Math.max(1, s.s * pressure);
+    pen.beginPath();
+    pen.moveTo(p[3 * i - 3], p[3 * i - 2]);
+    for (; i < count && p[3 * i + 2] === pressure; i++) pen.lineTo(p[3 * i], p[3 * i + 1]);
+    pen.stroke();
+  }
 }
 function redraw() {
   pen.setTransform(1, 0, 0, 1, 0, 0);
@@ -191,7 +223,7 @@ const act = {
   undo() {
     if (past.length) {
       future.push(now);
-      put({ ...past.pop() }, "undo");
+      put({ ...onto(past.pop(), now.w, now.h) }, "undo");
     } else if (now.strokes.length) {
       future.push(now);
       put({ ...now, strokes: now.strokes.slice(0, -1) }, "undo");
@@ -200,7 +232,7 @@ const act = {
   redo() {
     if (future.length) {
       past.push(now);
-      put(future.pop(), "redo");
+      put(onto(future.pop(), now.w, now.h), "redo");
     }
   },
   clear() {
@@ -284,7 +316,7 @@ root.addEventListener("drop", (e) => {
   stage.classList.remove("mq-over");
   const picture = [...e.dataTransfer.files].find((f) => f.type.startsWith("image/"));
   if (picture) trace(picture);
-  else M.say("Drop a picture file here, as PNG, JPEG or WebP.");
+  else M.say(M.NO_PICTURE);
 });
 root.addEventListener("paste", (e) => {
   const item = [...e.clipboardData.items].find((i) => i.type.startsWith("image/"));
@@ -296,11 +328,14 @@ watch("value", () => {
   const next = read(props.value);
   const first = !element.dataset.ready && ready();
   if (JSON.stringify(next) === JSON.stringify(now)) return;
-  if (!first && (now.strokes.length || now.background)) {
-    past.push(now);
-    future = [];
-  } // what Python replaces can be undone too
-  now = next;
+  if (props.value?.refit) refit(next.w, next.h);
+  else {
+    if (!first && (now.strokes.length || now.background)) {
+      past.push(now);
+      future = [];
+    } // what Python replaces can be undone too
+    now = next;
+  }
   show();
   fit();
 });

@@ -13,7 +13,8 @@ LONG_SIDE = 512
 class SketchPad(OwnComponent):
     """value: {"w", "h", "strokes", "background"}, as studio.strokes has it. Event: `sketch_edit`, once a stroke.
 
-    It can be drawn on as soon as it has its first value, so that no draft that comes late replaces a stroke.
+    With "refit": true a value is an empty sheet of another aspect, and the pad lays what is drawn onto it, as `fitted`
+    does. It can be drawn on as soon as it has its first value, so that no draft that comes late replaces a stroke.
     """
 
     def __init__(self, *, elem_id: str, render: bool = True) -> None:
