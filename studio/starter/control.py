@@ -13,11 +13,14 @@ from studio.starter.data import DRAWINGS, Scenes
 from studio.starter.loop import Plan, Run
 from studio.starter.unet import Objective, Words, load_snapshot
 
-UNSAID = 0.3
+UNSAID, MISTOLD = 0.4, 0.5
 
 
 def train_control(work: Path, plan: Plan) -> None:
-    """Train on drawings, three captions in ten left unsaid; writes work/controlnet-scribble."""
+    """Train on drawings; writes work/controlnet-scribble.
+
+    So that the drawing decides, every other caption is left unsaid, and in three of ten left and right are exchanged.
+    """
     scenes = Scenes.open(work / "train")
     latents = np.load(work / "train" / "latents.npy", mmap_mode="r")
     unet, encoder = load_snapshot(work)
@@ -38,7 +41,7 @@ def train_control(work: Path, plan: Plan) -> None:
         timesteps, noise, noisy = objective.sample(clean)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             with torch.no_grad():
-                said = encoder(words.draw(rows, UNSAID))[0]
+                said = encoder(words.draw(rows, UNSAID, mistold=MISTOLD))[0]
             down, middle = control(noisy, timesteps, said, controlnet_cond=drawn, return_dict=False)
             predicted = unet(
                 noisy,

@@ -72,18 +72,24 @@ class Objective:
 
 
 class Words:
-    """Captions as token ids, drawn at random for each scene; one in ten is left unsaid."""
+    """Captions as token ids, drawn at random for each scene; some are left unsaid, and some say the wrong side."""
 
     def __init__(self, tokenizer: CLIPTokenizer, scenes: Scenes) -> None:
         captions = [text for texts in scenes.captions for text in texts]
         self.ids = tokenize(tokenizer, captions).view(len(scenes), -1, tokenizer.model_max_length)
         self.unsaid = tokenize(tokenizer, [""])
+        self.left, self.right = (int(tokenize(tokenizer, [side])[0, 1]) for side in ("left", "right"))
 
-    def draw(self, rows: np.ndarray, unsaid: float) -> Tensor:
-        """(B, 32) ids."""
+    def draw(self, rows: np.ndarray, unsaid: float, mistold: float = 0.0) -> Tensor:
+        """(B, 32) ids. unsaid: share of empty captions; mistold: share in which left and right are exchanged."""
         ids = self.ids[torch.from_numpy(rows), torch.randint(0, self.ids.shape[1], (len(rows),))].clone()
         ids[torch.rand(len(rows)) < unsaid] = self.unsaid
-        return ids
+        return ids if not mistold else torch.where(torch.rand(len(rows), 1) < mistold, self.exchanged(ids), ids)
+
+    def exchanged(self, ids: Tensor) -> Tensor:
+        """The same captions with left for right and right for left."""
+        left, right = ids == self.left, ids == self.right
+        return ids.masked_fill(left, self.right).masked_fill(right, self.left)
 
 
 class Listening:

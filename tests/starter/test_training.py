@@ -2,18 +2,32 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import CLIPTokenizer
 
+from studio.settings import BUILTIN
 from studio.starter.judge import Judge, judge_loss, score, shrink, truth
 from studio.starter.loop import Plan, Run, schedule
 from studio.starter.measure import edge_f1, set_exam, silhouette_iou
-from studio.starter.text import TARGETS, attributes
-from studio.starter.unet import Objective
+from studio.starter.text import TARGETS, attributes, tokenize
+from studio.starter.unet import Objective, Words
 from studio.starter.vae import new_vae, psnr, reconstruction_loss
+
+PACK = BUILTIN / "assets" / "starter"
 
 
 @pytest.fixture(scope="module")
 def exam():
     return set_exam(12)
+
+
+class Told:
+    """Scenes of which only the captions count."""
+
+    def __init__(self, captions):
+        self.captions = captions
+
+    def __len__(self):
+        return len(self.captions)
 
 
 def problem(run: Run):
@@ -138,3 +152,12 @@ def test_silhouettes_of_plain_scenes_overlap_with_themselves(exam):
 def test_psnr_of_a_known_error():
     a = torch.zeros(1, 3, 4, 4)
     assert psnr(a, a + 0.2) == pytest.approx(20.0, abs=1e-4)
+
+
+def test_a_caption_that_is_mistold_names_the_other_side():
+    tokenizer = CLIPTokenizer.from_pretrained(PACK / "desk" / "tokenizer", local_files_only=True)
+    true, false = "a tree on the left and a house on the right", "a tree on the right and a house on the left"
+    words = Words(tokenizer, Told([[true], ["a tree"]]))
+    assert torch.equal(words.exchanged(tokenize(tokenizer, [true])), tokenize(tokenizer, [false]))
+    assert torch.equal(words.draw(np.array([0, 1]), 0.0, mistold=1.0), tokenize(tokenizer, [false, "a tree"]))
+    assert torch.equal(words.draw(np.array([0, 1]), 0.0), tokenize(tokenizer, [true, "a tree"]))
