@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from studio.errors import ForbiddenError
 
 GUEST = frozenset({"generate"})
-LOCAL = GUEST | {"see_all", "delete", "order", "settings", "open_folder", "free"}
+LOCAL = GUEST | {"see_all", "delete", "order", "settings", "open_folder", "free", "download", "models"}
 ACTIONS = {"local": LOCAL, "guest": GUEST}
 SAYS = {
     "delete": "Guests cannot delete pictures.",
@@ -13,6 +13,8 @@ SAYS = {
     "settings": "Guests cannot change settings.",
     "open_folder": "Folders are opened on the studio's own machine only.",
     "free": "Guests cannot unload models.",
+    "models": "Guests cannot change the list of models.",
+    "download": "Guests cannot download models.",
     "see_all": "Guests see their own pictures and jobs only.",
 }
 

@@ -27,9 +27,13 @@ from studio.gallery.uploads import Uploads
 from studio.jobs.events import Events
 from studio.jobs.queue import JobQueue
 from studio.jobs.worker import Dispatcher, Wiring
+from studio.library.download.fetch import Places
+from studio.library.download.queue import Downloads
 from studio.library.index import Library
+from studio.library.notes import Notes
 from studio.lock import StudioLock
 from studio.messages import Hello
+from studio.models import Models
 from studio.presets import load_presets
 from studio.registry import load_registry
 from studio.resolve import Resolver
@@ -77,15 +81,18 @@ def open_studio(settings: Settings) -> Generator[Studio]:
             studio.dispatcher.stop()
 
 
-def build_studio(settings: Settings) -> Studio:
-    """Open the stores and wire them; starts no process and no thread."""
+def build_studio(settings: Settings, *, look: bool = True) -> Studio:
+    """Open the stores and wire them; starts no process and no thread.
+
+    look: whether to look through the folders of models now; else the last scan's list is taken.
+    """
     paths = settings.paths
     paths.create()
     write_log_files(paths.logs)
     database, warnings = open_studio_database(paths.studio_db)
     registry = load_registry(extension_dirs(settings))
-    library, assets, events = Library(settings), AssetStore(paths.assets), Events()
-    gallery = Gallery(paths, database)
+    library, assets, events = Library(settings, Notes(database), look=look), AssetStore(paths.assets), Events()
+    gallery, models = Gallery(paths, database), Models(library, paths.thumbnails, events.publish)
     if warnings:
         warnings.append(f"{gallery.rebuild()} pictures were listed again from their files.")
     gallery.purge()
@@ -119,6 +126,10 @@ def build_studio(settings: Settings) -> Studio:
         resolver=Resolver(library, registry, assets.exists, settings.preferences.checkpoint),
         presets_found=presets,
         accounts=Accounts(database),
+        models=models,
+        downloads=Downloads(
+            Places(models=paths.models), offline=settings.offline, tell=events.publish, arrived=models.arrived
+        ),
         warnings=[*warnings, *preset_warnings],
     )
 
@@ -151,12 +162,14 @@ def serve(settings: Settings, options: ServeOptions) -> int:
     with StudioLock(settings.paths.lock) as lock:
         host = "0.0.0.0" if options.listen else "127.0.0.1"
         with listen_on(host, options.port) as listener:
-            studio = build_studio(settings)
+            studio = build_studio(settings, look=False)
             studio.dispatcher.start()  # the worker imports torch while the page is built
             try:
                 _serve(studio, options, listener, lock)
             finally:
                 studio.events.close()
+                studio.downloads.close()
+                studio.models.scanner.stop()
                 studio.dispatcher.stop()
     gc.freeze()  # the process ends now: looking for garbage among gradio's objects would take seconds
     return 0
@@ -182,6 +195,7 @@ def _serve(studio: Studio, options: ServeOptions, listener: socket.socket, lock:
     def ready() -> None:
         lock.announce(port, studio.accounts.owner_key if shared else "")
         say(f"Studio ready at {address}")
+        studio.models.scanner.start()
         owner = f"{address}/?key={studio.accounts.owner_key}"
         for line in [*said, *([f"Open it as its owner: {owner}"] if shared else [])]:
             say(line)

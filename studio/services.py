@@ -4,13 +4,15 @@ Each call takes the user who asks; what they may not do raises ForbiddenError. T
 line use the same calls, so a sentence that refuses something reads the same everywhere.
 """
 
+import logging
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from studio.access import User, require
 from studio.accounts import Accounts
-from studio.errors import AssetError, ForbiddenError, MissingError
+from studio.errors import AssetError, ForbiddenError, MissingError, StudioError
 from studio.gallery.assets import AssetStore
 from studio.gallery.drafts import Drafts
 from studio.gallery.index import Gallery, GalleryItem
@@ -21,8 +23,10 @@ from studio.jobs.events import Events
 from studio.jobs.queue import Job, JobQueue
 from studio.jobs.worker import Dispatcher
 from studio.library.card import Card
+from studio.library.download.queue import Downloads
 from studio.library.index import Library, ModelEntry
 from studio.messages import Resident, Result
+from studio.models import Models
 from studio.params import GenerationParams, GenerationRequest
 from studio.presets import Preset
 from studio.prompts.words import unknown_words
@@ -31,6 +35,7 @@ from studio.resolve import Resolver
 from studio.settings import Settings, save_preferences
 from studio.strokes import clean_strokes, is_empty, rasterise
 
+log = logging.getLogger("studio")
 GUEST_COUNT, GUEST_JOBS = 4, 10
 
 
@@ -54,7 +59,9 @@ class Drawing:
 
 @dataclass(kw_only=True)
 class Studio:
-    """The stores and services, wired by studio.app. `warnings`: what a person should know after the start."""
+    """The stores and services, wired by studio.app. `warnings`: what a person should know after the start.
+    `selected`: the models that were to be warmed up last.
+    """
 
     settings: Settings
     registry: Registry
@@ -69,7 +76,10 @@ class Studio:
     resolver: Resolver
     presets_found: list[Preset]
     accounts: Accounts
+    models: Models
+    downloads: Downloads
     warnings: list[str] = field(default_factory=list[str])
+    selected: tuple[ModelEntry, ...] = ()
 
     # ---- generating
 
@@ -83,6 +93,7 @@ class Studio:
         self._check_guest(request, user)
         params, warnings = self.resolve(request)
         job = self.jobs.submit(params.to_dict(), owner=user.name, warnings=warnings)
+        self.library.mark_used(content_ids(params), at=job.created)
         self.dispatcher.announce(job)
         self.dispatcher.wake()
         return Submitted(job=job, params=params, warnings=warnings)
@@ -119,10 +130,28 @@ class Studio:
         return job
 
     def prefetch(self, checkpoint: str | None = None, controls: tuple[str, ...] = ()) -> None:
-        """Warm the models up in the worker while the person still draws."""
+        """Warm the models up in the worker while the person still draws; returns at once.
+
+        Those that nobody has used yet are read from end to end first, which gives them their ids. Of several
+        selections the last one counts.
+        """
         entry = self.resolver.checkpoint(checkpoint)
-        found = [self.resolver.control_entry(kind, "", entry) for kind in controls]
-        self.dispatcher.prefetch(self.library.location(entry), tuple(self.library.location(e) for e in found))
+        found = (entry, *(self.resolver.control_entry(kind, "", entry) for kind in controls))
+        self.selected = found
+        if self.library.start_hashing(found):
+            threading.Thread(target=self.warm_up, args=(found,), name="prefetch", daemon=True).start()
+        else:
+            self.warm_up(found)
+
+    def warm_up(self, found: tuple[ModelEntry, ...]) -> None:
+        """Give the models to the worker, once their ids are known; older selections are left."""
+        try:
+            locations = [self.library.location(entry) for entry in found]
+        except StudioError as error:
+            log.warning("warming up: %s", error)  # the job that needs it will say so to whoever asked
+            return
+        if self.selected is found:
+            self.dispatcher.prefetch(locations[0], tuple(locations[1:]))
 
     # ---- pictures
 
@@ -151,7 +180,12 @@ class Studio:
 
     def read_settings(self, data: bytes, user: User) -> PictureSettings:
         """The settings that made a picture, from its own metadata, with notes on what could not be used."""
-        return read_png(data, lambda asset_id: self.has_asset(asset_id, user))
+        found = read_png(data, lambda asset_id: self.has_asset(asset_id, user))
+        vae = found.request.vae
+        if vae is None or any(entry.name == vae for entry in self.library.entries("vae")):
+            return found
+        note = f"The autoencoder {vae[:60]} is not here; the checkpoint's own is used instead."
+        return replace(found, request=replace(found.request, vae=None), notes=(*found.notes, note))
 
     def gallery_page(
         self, user: User, *, query: str = "", starred: bool = False, before: int | None = None, limit: int = 60
@@ -259,6 +293,11 @@ class Studio:
         for asset_id in (*units, request.init_image, request.mask_image):
             if asset_id and not self.uploads.has(user.name, asset_id):
                 raise AssetError(f"The picture {asset_id[:16]!r} is not here.", hint="Upload it again.")
+
+
+def content_ids(params: GenerationParams) -> set[str]:
+    """The content ids of every model that the params name."""
+    return {params.checkpoint_id, params.vae_id, *(unit.model_id for unit in params.controls)} - {""}
 
 
 def item_view(item: GalleryItem) -> dict[str, Any]:

@@ -114,11 +114,13 @@ class Preferences:
         checkpoint: The checkpoint to begin with; "" for the first that is usable.
         precision: auto measures which of fp32, fp16 and bf16 is fastest and exact enough.
         preview_every: Steps between two live previews; 0 shows none.
+        turbo: Whether models are compiled beside the pictures, which are then a little different.
     """
 
     checkpoint: str = ""
     precision: str = "auto"
     preview_every: int = 1
+    turbo: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -183,5 +185,5 @@ def _checked(data: Mapping[str, Any], where: str) -> Preferences:
     return Preferences(**data)
 
 
-def _toml(value: str | int) -> str:
+def _toml(value: str | int | bool) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's texts are TOML's, but for DEL

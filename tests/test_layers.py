@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "studio"
 CORE = {"errors", "params", "messages", "registry", "hookspecs", "builtin", "prompts", "files"}
 SHARED = CORE | {"settings", "database", "presets", "strokes", "access", "accounts", "lock"}
-SERVICES = {"services", "resolve", "jobs", "library", "gallery"}
+SERVICES = {"services", "models", "resolve", "jobs", "library", "gallery"}
 ENGINE = {"library", "control", "adapters", "engine"}
 APP = {"app", "server", "sharing"}  # the wiring, and the process around the page
 WIRING = APP | {"bench", "__main__"}  # these may import everything
@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "gallery": SHARED,
     "jobs": SHARED,
     "resolve": SHARED | {"library"},
+    "models": SHARED | {"library", "gallery"},
     "services": SHARED | SERVICES,
     "control": CORE | {"library"},
     "adapters": CORE | {"library"},

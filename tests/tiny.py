@@ -3,8 +3,15 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from studio.engine import torchvision_ops  # noqa: F401  (before diffusers)
 from studio.messages import ModelLocation
@@ -82,6 +89,46 @@ def tiny_pipeline(seed: int = 0) -> StableDiffusionPipeline:
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def tiny_inpainting_unet() -> UNet2DConditionModel:
+    """A UNet that takes a mask and what it keeps beside the latents."""
+    torch.manual_seed(5)
+    return UNet2DConditionModel(**{**tiny_unet().config, "in_channels": 9})
+
+
+def tiny_sdxl_pipeline(seed: int = 0) -> StableDiffusionXLPipeline:
+    """SDXL's structure: two text encoders side by side, a pooled prompt and sizes."""
+    small = tiny_pipeline(seed)
+    torch.manual_seed(seed + 7)
+    sizes = {**small.text_encoder.config.to_dict(), "projection_dim": HIDDEN}
+    unet = UNet2DConditionModel(
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        sample_size=SIZE // FACTOR,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=2 * HIDDEN,
+        norm_num_groups=2,
+        attention_head_dim=2,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=HIDDEN + 6 * 8,
+    )
+    pipe = StableDiffusionXLPipeline(
+        vae=small.vae,
+        text_encoder=small.text_encoder,
+        text_encoder_2=CLIPTextModelWithProjection(CLIPTextConfig(**sizes)),
+        tokenizer=small.tokenizer,
+        tokenizer_2=small.tokenizer,
+        unet=unet,
+        scheduler=small.scheduler,
+        force_zeros_for_empty_prompt=True,
+        add_watermarker=False,
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe

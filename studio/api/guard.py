@@ -56,6 +56,11 @@ class Policy:
         return name in self.hosts or (self.any_address and _is_address(name))
 
 
+def user_of(request: Request) -> User:
+    """Who asks, as the guard found out; without a guard there is no answer."""
+    return request.state.user
+
+
 def listening_hosts() -> set[str]:
     """The names of this machine on its network."""
     name = socket.gethostname().lower()

@@ -1,6 +1,5 @@
 """The routes under /api/v1: the page and other programs use the same calls of `Studio`."""
 
-from pathlib import Path as File
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
@@ -11,7 +10,11 @@ from starlette.concurrency import run_in_threadpool
 from studio.access import User, require
 from studio.api.bodies import UPLOAD_MAX, bug, for_guests, read_body, read_object, refusal, wrong_parameter
 from studio.api.docs import docs_page
+from studio.api.downloads import downloads_router
 from studio.api.events import EventStream, status_view
+from studio.api.files import send_file
+from studio.api.guard import user_of
+from studio.api.models import models_router
 from studio.api.schemas import binary_body, file_answer, json_body, refusals, request_schema
 from studio.errors import InvalidRequestError, MissingError, StudioError
 from studio.params import GenerationRequest
@@ -24,11 +27,6 @@ Browser = Annotated[str, Path(description="A name that the browser chose for its
 EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 Text = Annotated[str, Query(description="Words that the prompt holds.", max_length=300)]
 NAMES = "Nothing of that name is here, or it is not yours."
-
-
-def user_of(request: Request) -> User:
-    """Who asks, as the guard found out; without a guard there is no answer."""
-    return request.state.user
 
 
 def build_api(studio: Studio) -> FastAPI:
@@ -66,22 +64,9 @@ def build_api(studio: Studio) -> FastAPI:
 def router(studio: Studio) -> APIRouter:
     """Every route of ours."""
     all_routes = APIRouter()
-    for part in (jobs_router, pictures_router, assets_router, studio_router):
+    for part in (jobs_router, pictures_router, assets_router, models_router, downloads_router, studio_router):
         all_routes.include_router(part(studio))
     return all_routes
-
-
-def send_file(request: Request, path: File, kind: str, name: str | None = None) -> Response:
-    """A file of ours; a browser that has it already is told so. Raises: MissingError, if it was removed by hand."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise MissingError(f"The file {path.name} was removed from the disk.", hint="Delete the entry.") from error
-    tag = f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    return FileResponse(path, media_type=kind, filename=name, headers=headers, stat_result=found)
 
 
 def jobs_router(studio: Studio) -> APIRouter:
@@ -231,11 +216,6 @@ def assets_router(studio: Studio) -> APIRouter:
 def studio_router(studio: Studio) -> APIRouter:
     """What there is to choose, and the state of the studio."""
     router = APIRouter(prefix="/api/v1", tags=["studio"])
-
-    @router.get("/models")
-    def models() -> list[dict[str, Any]]:
-        """Every model, with what it is and whether it can be used. Paths are told to no one."""
-        return [{k: v for k, v in e.to_dict().items() if k != "path"} for e in studio.library.entries()]
 
     @router.get("/schedulers")
     def schedulers() -> list[dict[str, Any]]:

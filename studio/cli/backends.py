@@ -93,11 +93,11 @@ class RemoteBackend:
 
     def keep(self, data: bytes) -> str:
         """Upload a picture."""
-        return str(self._json("/api/v1/assets", data, "application/octet-stream")["id"])
+        return str(self.ask("/api/v1/assets", data, "application/octet-stream")["id"])
 
     def submit(self, request: GenerationRequest) -> Plain:
         """Post a job."""
-        return self._json("/api/v1/jobs", json.dumps(request.to_dict()).encode(), "application/json")
+        return self.ask("/api/v1/jobs", json.dumps(request.to_dict()).encode(), "application/json")
 
     def events(self) -> Iterator[Plain | None]:
         """The event stream, line by line."""
@@ -107,24 +107,25 @@ class RemoteBackend:
 
     def job(self, job_id: str) -> Plain:
         """Ask for the job."""
-        return self._json(f"/api/v1/jobs/{job_id}")
+        return self.ask(f"/api/v1/jobs/{job_id}")
 
     def cancel(self, job_id: str) -> None:
         """Ask to stop the job."""
-        self._json(f"/api/v1/jobs/{job_id}/cancel", b"", "application/json")
+        self.ask(f"/api/v1/jobs/{job_id}/cancel", b"", "application/json")
 
     def picture(self, item: Plain) -> bytes:
         """Download the file."""
         with self._open(f"/api/v1/gallery/{item['id']}/file") as reply:
             return reply.read()
 
-    def _json(self, path: str, body: bytes | None = None, kind: str = "") -> Plain:
-        with self._open(path, body, kind) as reply:
+    def ask(self, path: str, body: bytes | None = None, kind: str = "", method: str | None = None) -> Any:
+        """The JSON that the studio answers. Raises: StudioError, with its sentence."""
+        with self._open(path, body, kind, method) as reply:
             return json.load(reply)
 
-    def _open(self, path: str, body: bytes | None = None, kind: str = "") -> Any:
+    def _open(self, path: str, body: bytes | None = None, kind: str = "", method: str | None = None) -> Any:
         headers = self.headers | ({"Content-Type": kind} if kind else {})
-        request = urllib.request.Request(self.base + path, data=body, headers=headers)
+        request = urllib.request.Request(self.base + path, data=body, headers=headers, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way to this machine
         try:
             return opener.open(request, timeout=60)

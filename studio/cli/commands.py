@@ -1,7 +1,6 @@
 """From a parsed command line to its command and exit status: 0 done, 2 wrong use, 1 a job or a start that failed."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -66,8 +65,18 @@ def dispatch(flags: argparse.Namespace, programs: Programs) -> int:
             from studio.cli.generate import generate
 
             return generate(flags, settings, programs.open_studio)
+        case "models" if flags.action == "add":
+            from studio.cli.models_add import add_model
+
+            return add_model(flags, settings)
+        case "models" if flags.action == "convert":
+            from studio.cli.models_convert import convert_model
+
+            return convert_model(flags)
         case "models":
-            return list_models(settings, as_json=flags.json)
+            from studio.cli.models import models
+
+            return models(flags, settings)
         case "bench":
             return programs.bench(settings, flags.suite, flags.json)
         case _:
@@ -81,19 +90,3 @@ def settings_of(flags: argparse.Namespace) -> Settings:
             raise InvalidRequestError(f"--models-from {folder} is no folder.", field="models_from")
     data = flags.data or default_data_folder()
     return load_settings(data, device=flags.device, models_from=tuple(folder.resolve() for folder in flags.models_from))
-
-
-def list_models(settings: Settings, *, as_json: bool) -> int:
-    """Print every model that was found, with the reason why one cannot be used."""
-    from studio.library.index import Library
-
-    entries = Library(settings).entries()
-    if as_json:
-        print(json.dumps([entry.to_dict() for entry in entries]))
-        return 0
-    for entry in entries:
-        use = "" if entry.usable else f"  cannot be used: {entry.reason}"
-        print(f"{entry.kind:12} {entry.base:14} {entry.bytes / 1e6:9.1f} MB  {entry.name}{use}")
-    if not entries:
-        print("No models were found. Put diffusers folders into data/models/checkpoints.", file=sys.stderr)
-    return 0

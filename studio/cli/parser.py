@@ -35,7 +35,8 @@ def with_command(arguments: Sequence[str]) -> list[str]:
         leading, words = leading + words[:taken], words[taken:]
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["serve", *words]
-    return [words[0], *leading, *words[1:]]
+    named = 2 if words[0] == "models" else 1  # `models list` is two words
+    return [*words[:named], *leading, *words[named:]]
 
 
 def build_parser() -> Parser:
@@ -46,7 +47,7 @@ def build_parser() -> Parser:
     common = _common()
     _serve(commands.add_parser("serve", parents=[common], help="open the studio's page (the default)"))
     _generate(commands.add_parser("generate", parents=[common], help="make pictures without the page"))
-    _models(commands.add_parser("models", help="list the models that were found"), common)
+    _models(commands.add_parser("models", help="list the models that were found, verify them, or download one"), common)
     bench = commands.add_parser("bench", parents=[common], help="measure speed and memory, beside their bars")
     bench.add_argument("--suite", choices=SUITES, default="main", help="which figures (default: main)")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
@@ -91,6 +92,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add("--prompt", metavar="TEXT", help="what the picture shows")
     add("--negative", dest="negative_prompt", metavar="TEXT", help="what it should not show")
     add("--checkpoint", metavar="NAME", help="the model (default: the first usable one)")
+    add("--vae", metavar="NAME", help="an autoencoder instead of the checkpoint's own")
     add("--width", type=int, metavar="N", help="pixels (default: the checkpoint's native size)")
     add("--height", type=int, metavar="N", help="pixels (default: the checkpoint's native size)")
     add("--steps", dest="num_inference_steps", type=int, metavar="N", help="denoising steps")
@@ -113,6 +115,18 @@ def _models(parser: argparse.ArgumentParser, common: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", parents=[common], help="every model, and why one cannot be used")
     listing.add_argument("--json", action="store_true", help="print one JSON value")
+    verify = actions.add_parser("verify", parents=[common], help="read models from end to end, and name damaged ones")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="which (default: all)")
+    verify.add_argument("--json", action="store_true", help="print one JSON value")
+    convert = actions.add_parser("convert", parents=[common], help="write a pickled model as safetensors")
+    convert.add_argument("file", type=Path, metavar="FILE", help="a .ckpt, .pt, .pth or .bin file")
+    convert.add_argument("--out", type=Path, metavar="FILE", help="default: beside it, ending in .safetensors")
+    convert.add_argument("--json", action="store_true", help="print one JSON value")
+    adding = actions.add_parser("add", parents=[common], help="download a model")
+    adding.add_argument("source", metavar="URL|REPO[:FILE]", help="an address, or owner/name on the Hugging Face Hub")
+    adding.add_argument("--kind", metavar="KIND", help="what it is, such as lora (default: the file itself tells)")
+    adding.add_argument("--sha256", metavar="HEX", help="refuse a file of another checksum")
+    adding.add_argument("--json", action="store_true", help="print one JSON value")
 
 
 def _port(text: str) -> int:

@@ -15,7 +15,10 @@ from tests.api.kit import ANN, BOB, PASSWORD, client
 def hashes(tmp_path_factory):
     """The content ids of the starter's files, found once for all tests."""
     folder = tmp_path_factory.mktemp("hashes")
-    build_studio(load_settings(folder))
+    library = build_studio(load_settings(folder)).library
+    for entry in library.entries():
+        library.content_id(entry)
+    library.cache.database.close()
     return (folder / "library.db").read_bytes()
 
 

@@ -143,7 +143,7 @@ def test_drafts_of_guests_are_their_own(ann, bob):
 
 
 def test_what_there_is_to_choose_is_listed(local):
-    models = local.get("/api/v1/models").json()
+    models = local.get("/api/v1/models").json()["models"]
     assert {"starter-desk"} <= {m["name"] for m in models}
     assert not any("path" in m for m in models)
     assert {"ddim", "dpmpp_2m"} <= {s["name"] for s in local.get("/api/v1/schedulers").json()}
