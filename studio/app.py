@@ -111,6 +111,7 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         save=result_saver(gallery),
         view=lambda job: job_view(job, gallery),
         preview_every=settings.preferences.preview_every,
+        turbo=settings.preferences.turbo,
     )
     return Studio(
         settings=settings,

@@ -47,12 +47,13 @@ class Prefetch:
 
 @dataclass(frozen=True)
 class Generate:
-    """Run a job. `models` holds every model that the params name, by content id."""
+    """Run a job. `models` holds every model that the params name, by content id; turbo: compile beside the pictures."""
 
     job_id: str
     params: GenerationParams
     models: dict[str, ModelLocation]
     preview_every: int = 1
+    turbo: bool = False
 
 
 @dataclass(frozen=True)

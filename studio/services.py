@@ -247,11 +247,11 @@ class Studio:
     # ---- the state of the studio
 
     def change_preferences(self, changes: Mapping[str, Any], user: User) -> None:
-        """Keep what the person prefers; previews follow at once, the rest at the next start."""
+        """Keep what the person prefers; previews and turbo follow at once, the rest at the next start."""
         require(user, "settings")
         self.settings = save_preferences(self.settings, changes)
-        wiring = self.dispatcher.wiring
-        self.dispatcher.wiring = replace(wiring, preview_every=self.settings.preferences.preview_every)
+        wiring, chosen = self.dispatcher.wiring, self.settings.preferences
+        self.dispatcher.wiring = replace(wiring, preview_every=chosen.preview_every, turbo=chosen.turbo)
 
     def status(self) -> dict[str, Any]:
         """Plain values: the worker's facts and state, how many jobs wait, warnings."""

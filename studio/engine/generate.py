@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,7 @@ from studio.engine.prompt import Embedding
 from studio.engine.residency import is_out_of_memory
 from studio.engine.schedulers import build_scheduler
 from studio.engine.store import Checkpoint, Store
+from studio.engine.turbo import Turbo
 from studio.engine.units import ControlNetUnit, Unit, control_map
 from studio.engine.working_sets import RunSize
 from studio.hookspecs import SchedulerSpec
@@ -67,11 +68,15 @@ class _Timer:
 
 @dataclass(kw_only=True)
 class Engine:
-    """Generates with what a store holds. schedulers: the registry's rows; models: locations by content id."""
+    """Generates with what a store holds. schedulers: the registry's rows; models: locations by content id.
+
+    turbo: Compiles beside the pictures; None runs every block as it is.
+    """
 
     store: Store
     schedulers: Mapping[str, SchedulerSpec]
     load_image: LoadImage
+    turbo: Turbo | None = None
 
     @torch.inference_mode()
     def generate(
@@ -122,12 +127,17 @@ class Engine:
         seeds = [params.seed + i for i in range(params.count)]
         for start in range(0, params.count, BATCH):
             watch.phase("denoising")
-            with timer("denoise"), placed.phase("denoise"):
+            with timer("denoise"), placed.phase("denoise"), self._boosted(checkpoint, units) as troubles:
                 latents = run.denoise(seeds[start : start + BATCH], start)
+            warnings += troubles
             watch.phase("decoding")
             with timer("decode"), placed.phase("decode"):
                 pictures += decode(checkpoint, latents, warnings, tiled=placed.plan.tiled_vae)
         return Generated(pictures, seeds, timer.seconds, warnings)
+
+    def _boosted(self, checkpoint: Checkpoint, units: list[Unit]) -> AbstractContextManager[list[str]]:
+        modules = [unit.model for unit in units if isinstance(unit, ControlNetUnit)]
+        return self.turbo.picture(checkpoint.unet, *modules) if self.turbo else nullcontext([])
 
     def _unit(self, control: ControlUnit, models: Mapping[str, ModelLocation], params: GenerationParams) -> Unit:
         return ControlNetUnit(

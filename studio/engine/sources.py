@@ -219,5 +219,9 @@ def _json(file: Path, title: str) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelNotFoundError(f"{title}: {file.parent.name}/{file.name} cannot be read.") from error
+        what = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+        place = file.name if file.name == "model_index.json" else f"{file.parent.name}/{file.name}"
+        raise ModelNotFoundError(
+            f"{title} cannot be loaded: {place} {what}.", hint="Copy the folder again from where it came from."
+        ) from error
     return data if isinstance(data, dict) else {}

@@ -29,6 +29,7 @@ class Wiring:
     save: Callable[[Job, Result], tuple[int, ...]]
     view: Callable[[Job], dict[str, Any]]
     preview_every: int = 1
+    turbo: bool = False
 
 
 @dataclass

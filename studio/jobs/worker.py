@@ -191,7 +191,7 @@ class Dispatcher:
         except StudioError as error:
             self._fail(job, str(error), error.hint)
             return
-        self._send(Generate(job.id, params, models, self.wiring.preview_every))
+        self._send(Generate(job.id, params, models, self.wiring.preview_every, self.wiring.turbo))
 
     def _handle(self, message: object) -> None:
         job = self._state.running

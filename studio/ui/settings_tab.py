@@ -37,6 +37,12 @@ def build_settings_tab(studio: Studio, page: gr.Blocks) -> None:
             label="Precision (from the next start on; auto measures which is fastest and exact enough)",
             elem_id="set-precision",
         )
+        turbo = gr.Checkbox(
+            preferences.turbo,
+            label="Turbo: compile the model beside the pictures (they come out a little different, and sooner)",
+            elem_id="set-turbo",
+            container=False,
+        )
         said = OwnComponent("notice_line", elem_id="settings-notice")
         gr.Markdown("### On this machine")
         facts = gr.Textbox(
@@ -56,7 +62,8 @@ def build_settings_tab(studio: Studio, page: gr.Blocks) -> None:
             )
     handlers = SettingsEvents(studio)
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-    gr.on([preview.input, precision.input], handlers.change, [preview, precision], said, **quiet)
+    chosen: list[Any] = [preview, precision, turbo]
+    gr.on([preview.input, precision.input, turbo.input], handlers.change, chosen, said, **quiet)
     opener.click(handlers.open_folder, None, said, **quiet)
     gr.on([page.load, fresh.click], handlers.read, None, [facts, log], **quiet)
 
@@ -67,9 +74,9 @@ class SettingsEvents:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
 
-    def change(self, preview: bool, precision: str, request: gr.Request) -> Any:
+    def change(self, preview: bool, precision: str, turbo: bool, request: gr.Request) -> Any:
         """Save the preferences."""
-        changes = {"preview_every": 1 if preview else 0, "precision": precision}
+        changes = {"preview_every": 1 if preview else 0, "precision": precision, "turbo": turbo}
         try:
             self.studio.change_preferences(changes, requester(request))
         except StudioError as error:

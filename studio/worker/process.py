@@ -95,6 +95,12 @@ class Inbox:
                         self.messages.append(message)
                 self.arrived.notify_all()
 
+    def put(self, message: object) -> None:
+        """Add a message of our own."""
+        with self.arrived:
+            self.messages.append(message)
+            self.arrived.notify_all()
+
     def next(self) -> object | None:
         """Wait for the next message; None when there will be no more."""
         with self.arrived:
@@ -106,16 +112,22 @@ class Inbox:
         return self.closed or any(isinstance(message, Generate) for message in self.messages)
 
 
+@dataclass(frozen=True)
+class Tend:
+    """What turbo prepared can be taken in."""
+
+
 class _Worker:
     """The engine with its messages."""
 
     def __init__(self, connection: Connection, inbox: Inbox, hello: Hello) -> None:
         import torch
 
-        from studio.engine.attention import choose_kernel
         from studio.engine.generate import Engine
-        from studio.engine.precision import choose_device, choose_precision, remembered_precision
+        from studio.engine.precision import choose_device
+        from studio.engine.probe import measured
         from studio.engine.store import Store
+        from studio.engine.turbo import Turbo
         from studio.engine.working_sets import WorkingSets
         from studio.registry import load_registry
 
@@ -124,13 +136,11 @@ class _Worker:
         device = choose_device(hello.device)
         if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(os.cpu_count() or 1)
-        if hello.cache:
-            self.precision = remembered_precision(hello.precision, device, Path(hello.cache) / "precision.json")
-        else:
-            self.precision = choose_precision(hello.precision, device)
-        kernel = choose_kernel(device, self.precision.dtype)
-        peaks = WorkingSets(Path(hello.cache) / "working_sets.json" if hello.cache else None)
-        self.store = Store(device, self.precision.dtype, kernel, working_sets=peaks)
+        cache = Path(hello.cache) if hello.cache else None
+        self.precision, kernel = measured(hello.precision, device, cache)
+        peaks = WorkingSets(cache / "working_sets.json" if cache else None)
+        self.store = Store(device, self.precision.dtype, kernel.name, working_sets=peaks)
+        self.turbo = Turbo(device, on_prepared=lambda: inbox.put(Tend()))
         registry = load_registry([Path(folder) for folder in hello.extensions])
         self.engine = Engine(store=self.store, schedulers=registry.schedulers, load_image=self.load_image)
 
@@ -160,6 +170,9 @@ class _Worker:
             case Generate():
                 self.answer(message.job_id, lambda: self.generate(message))
                 self.say(self.resident())
+                self.turbo.tend(self.inbox.wants)
+            case Tend():
+                self.turbo.tend(self.inbox.wants)
             case Prefetch():
                 self.prefetch(message)
                 self.say(self.resident())
@@ -196,6 +209,7 @@ class _Worker:
     def generate(self, message: Generate) -> Result:
         """Run the engine, telling each step."""
         watch = _Reporter(self, message)
+        self.engine.turbo = self.turbo if message.turbo else None
         made = self.engine.generate(message.params, message.models, watch.watch())
         images = tuple(
             RawImage(picture.shape[1], picture.shape[0], picture.tobytes(), seed)

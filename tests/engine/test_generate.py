@@ -11,8 +11,10 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
 )
+from torch._dynamo.testing import CompileCounter
 
 from studio.engine.generate import CancelledError, Watch, decode, encode, to_unit_range
+from studio.engine.turbo import Turbo
 from studio.errors import ModelNotFoundError
 from studio.params import ControlUnit
 from studio.registry import load_registry
@@ -22,6 +24,7 @@ from tests.engine.latents import assert_agree, latents_of
 
 CONTROL = ControlUnit(kind="scribble", map="house", model="control", model_id="id-control")
 SEED = 3
+OTHERS = ("id-tiny", "id-other")
 
 
 @pytest.fixture
@@ -211,6 +214,21 @@ def test_cancelling_ends_at_that_step_and_leaves_the_model_as_it_was(engine, mod
         engine.generate(tiny.params(controls=(CONTROL,)), models, Watch(step=stop_at_two))
     assert steps == [1, 2]
     assert np.array_equal(engine.generate(tiny.params(), models).pictures[0], before)
+
+
+def test_turbo_computes_later_pictures_in_compiled_code_and_another_checkpoint_needs_none_anew(engine, models):
+    torch._dynamo.reset()
+    plain, other = (engine.generate(tiny.params(checkpoint_id=name), models).pictures[0] for name in OTHERS)
+    counter = CompileCounter()
+    engine.turbo = Turbo(torch.device("cpu"), counter)
+    assert np.array_equal(engine.generate(tiny.params(), models).pictures[0], plain)
+    assert counter.frame_count == 0
+    engine.turbo.tend()
+    made, ran = counter.frame_count, counter.op_count
+    assert made > 0
+    assert np.array_equal(engine.generate(tiny.params(), models).pictures[0], plain)
+    assert np.array_equal(engine.generate(tiny.params(checkpoint_id=OTHERS[1]), models).pictures[0], other)
+    assert (counter.frame_count, counter.op_count) == (made, ran)
 
 
 def test_the_watch_hears_phases_and_every_step(engine, models):

@@ -112,7 +112,7 @@ def test_choosing_in_models_changes_create_and_is_remembered(library):
     panel.get_by_text("In use").wait_for()
     library.click("#model-use")
     library.click("#more > button")
-    library.wait_for_function(f"document.querySelector('#steps input[type=number]').value === '{STEPS}'")
+    library.wait_for_function(f"document.querySelector('#steps input[type=number]')?.value === '{STEPS}'")
     library.reload()
     library.wait_for_selector("#sketch-pad[data-ready]")
     chosen(library, "ink")

@@ -60,7 +60,8 @@ def test_the_end_of_a_log(tmp_path):
     assert len(last_lines(tmp_path / "a.log").splitlines()) == 200
 
 
-def test_preferences_are_kept_and_previews_follow_at_once(studio):
-    studio.change_preferences({"preview_every": 0}, LOCAL_USER)
+def test_preferences_are_kept_and_previews_and_turbo_follow_at_once(studio):
+    studio.change_preferences({"preview_every": 0, "turbo": True}, LOCAL_USER)
     assert studio.dispatcher.wiring.preview_every == 0
+    assert studio.dispatcher.wiring.turbo
     assert "preview_every = 0" in studio.settings.paths.settings_file.read_text()

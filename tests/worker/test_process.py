@@ -126,6 +126,14 @@ def test_a_job_that_fails_says_why_and_the_next_one_runs(talk, models):
     assert isinstance(talk.until(Result, Failed)[-1], Result)
 
 
+def test_with_turbo_a_picture_waits_for_nothing_and_is_the_same_the_first_time(talk, models):
+    talk.pipe.send(Generate("plain", tiny.params(), models))
+    plain = talk.until(Result, Failed)[-1]
+    talk.pipe.send(Generate("turbo", tiny.params(), models, turbo=True))
+    first = talk.until(Result, Failed)[-1]
+    assert first.images[0].rgb == plain.images[0].rgb
+
+
 def test_a_bug_is_told_with_its_traceback_and_the_worker_goes_on(talk, models):
     talk.pipe.send(Generate("bug", tiny.params(scheduler="nothing"), models))
     failed = talk.until(Failed, Result)[-1]
