@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from studio.bench.suites import Figure
+from studio.bench.figures import Figure
 from studio.library.background import Scanner
 from studio.library.index import Library
 from studio.library.names import DIFFUSERS, LDM, clip_names, control_names, open_clip_names, unet_names, vae_names

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from studio.bench.figures import Figure
+from studio.bench.library import measure_library
 from studio.errors import StudioError
 from studio.messages import ModelLocation
 from studio.settings import BUILTIN, Settings
@@ -41,7 +42,7 @@ class Room:
 
 
 def store_suite(settings: Settings) -> dict[str, Figure]:
-    """The figures of loading and swapping, on random weights in real shapes, made for the suite and deleted after."""
+    """Loading and swapping random weights in real shapes, then the index at ten thousand files; all deleted after."""
     with tempfile.TemporaryDirectory(prefix="maquette-bench-") as folder:
         chosen = run_task("choose", Task(folder, "sd1", settings.device))
         figures: dict[str, Figure] = {}
@@ -54,7 +55,8 @@ def store_suite(settings: Settings) -> dict[str, Figure]:
             figures |= checkpoint_figures(Task(folder, base, settings.device, precision))
             for file in Path(folder).glob("*.safetensors"):
                 file.unlink()
-    return figures
+        say("ten thousand model files")
+        return figures | measure_library(Path(folder))
 
 
 @dataclass(frozen=True)

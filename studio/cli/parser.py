@@ -9,7 +9,7 @@ from typing import NoReturn
 from studio import __version__
 
 PROGRAM = "python launch.py"
-SUITES = ("main",)
+SUITES = ("main", "store")
 CONTROL = "KIND=FILE[,scale=X][,start=X][,end=X][,model=NAME]"
 
 

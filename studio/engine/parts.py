@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from studio.engine.layouts import THIRDS, TRANSPOSED, Place
+from studio.engine.reading import Stretch
 from studio.engine.skeletons import expected_shapes
 from studio.engine.weights import Weights
 from studio.errors import ModelNotFoundError
@@ -43,6 +44,14 @@ class Part:
             start = THIRDS.index(place.form) * shape[0]
             return stored[start : start + shape[0]]
         return stored.reshape(shape)
+
+    def stretch(self, name: str) -> Stretch | None:
+        """Where the tensor's bytes lie in its file, in the order of the class's shape; None if they lie otherwise."""
+        place = self.places[name]
+        stored = self.weights.stretches.get(place.name)
+        if stored is None or place.form == TRANSPOSED:
+            return None
+        return stored.third(THIRDS.index(place.form)) if place.form in THIRDS else stored
 
 
 def find_part(

@@ -9,6 +9,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -278,9 +279,13 @@ class Store:
         for part in source.parts.values():  # what is there already must not make room for the rest
             if (slot := self.slots.get(self._slot_key(part))) is not None:
                 slot.used = time.monotonic()
-        slots = {name: self._hold(part, names[name]) for name, part in source.parts.items()}
-        encoders = [(number, name) for number, name in enumerate(TEXT_ENCODERS, 1) if name in slots]
-        readers = [Reader(source.tokenizer(number), slots[name].module) for number, name in encoders]
+        encoders = [(number, name) for number, name in enumerate(TEXT_ENCODERS, 1) if name in source.parts]
+        with ThreadPoolExecutor(1, "tokenizer") as beside:
+            tokenizers = [beside.submit(source.tokenizer, number) for number, _ in encoders]
+            slots = {name: self._hold(part, names[name]) for name, part in source.parts.items()}
+        readers = [
+            Reader(made.result(), slots[name].module) for made, (_, name) in zip(tokenizers, encoders, strict=True)
+        ]
         return Checkpoint(
             location=location,
             unet=slots["unet"].module,

@@ -17,9 +17,11 @@ OPEN_CLIP_PAD = "!"  # id 0
 WINDOW = 77
 
 
+@lru_cache(maxsize=2)
 def clip_tokenizer(*, pads_with_end: bool) -> CLIPTokenizer:
     """The tokenizer of CLIP-L, which pads with its end token, or of open_clip's models, which pad with id 0.
 
+    One for all checkpoints: nothing may be added to it.
     Raises: StartError, if open_clip_torch is not installed.
     """
     vocabulary, merges = read_vocabulary()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from studio.engine.pickles import PICKLES, read_pickle
+from studio.engine.reading import OpenFile, Stretch
 from studio.errors import ModelNotFoundError
 from studio.library.header import HeaderError, read_header
 
@@ -20,6 +21,7 @@ SCALED = "scaled_fp8"  # the mark of files whose fp8 tensors are to be multiplie
 WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
 VARIANTS = ("", ".fp16", ".bf16", ".fp32", ".non_ema")
 CHUNK = 1 << 24
+PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 # Bits that are all set in what is infinite or no number. e4m3fn has no infinity.
 SPECIAL = {
     torch.float64: (torch.int64, 0x7FF0000000000000),
@@ -45,12 +47,16 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of a file, or of several that belong together. title: what a person calls it; shapes by name."""
+    """The tensors of a file, or of several that belong together. title: what a person calls it; shapes by name.
+
+    stretches: Where tensors lie whose bytes can be read as they are.
+    """
 
     title: str
     shapes: Mapping[str, Shape]
     metadata: Mapping[str, str]
     readers: Mapping[str, Callable[[str], Tensor]]
+    stretches: Mapping[str, Stretch] = field(default_factory=dict[str, Stretch])
 
     def names(self) -> Sequence[str]:
         """The names of all tensors."""
@@ -97,6 +103,7 @@ def open_folder(folder: Path, title: str) -> Weights:
         {name: shape for part in parts for name, shape in part.shapes.items()},
         parts[0].metadata,
         {name: reader for part in parts for name, reader in part.readers.items()},
+        {name: stretch for part in parts for name, stretch in part.stretches.items()},
     )
 
 
@@ -115,9 +122,14 @@ def _has_nonfinite(tensor: Tensor) -> bool:
 
 def _open_safetensors(file: Path, title: str) -> Weights:
     header = read_header(file)
-    opened = safe_open(file, "pt")
+    opened, plain = safe_open(file, "pt"), OpenFile(file)
     shapes = {name: info.shape for name, info in header.tensors.items()}
-    return Weights(title, shapes, header.metadata, dict.fromkeys(shapes, opened.get_tensor))
+    stretches = {
+        name: Stretch(plain, PLAIN[info.dtype], info.start, info.end)
+        for name, info in header.tensors.items()
+        if info.dtype in PLAIN
+    }
+    return Weights(title, shapes, header.metadata, dict.fromkeys(shapes, opened.get_tensor), stretches)
 
 
 def _open_pickle(file: Path, title: str) -> Weights:

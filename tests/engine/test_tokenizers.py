@@ -43,6 +43,7 @@ def test_every_byte_has_a_letter_of_its_own():
 
 def test_without_the_package_the_sentence_says_what_to_do(monkeypatch):
     read_vocabulary.cache_clear()
+    clip_tokenizer.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(StartError, match="open_clip_torch is not installed"):
         clip_tokenizer(pads_with_end=True)
