@@ -18,7 +18,7 @@ from studio.library.walk import Found, files_of, walk
 from studio.settings import Settings
 
 BATCH, SECONDS = 200, 0.5  # rows are written, and progress is told, this often
-NICENESS = 10
+NICENESS = 19
 
 
 @dataclass(frozen=True)
