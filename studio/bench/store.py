@@ -107,6 +107,7 @@ def checkpoint_figures(task: Task) -> dict[str, Figure]:
         "swap / plain copy of the bytes": Figure(swap / copy, "x", bar(1.4)),
         "swap": Figure(swap, "s"),
         "diffusers from_single_file / our first load": Figure(loads["ratio"], "x", bar(3.0), "higher"),
+        "the same until each weight was looked at once": Figure(loads["used_ratio"], "x"),
         "our first load": Figure(loads["ours"], "s"),
         "pictures alike after A, B, A": Figure(float(shown["same"] and shown["other"]), "of 1", 1.0, "higher"),
     }
@@ -119,13 +120,24 @@ def checkpoint_figures(task: Task) -> dict[str, Figure]:
 
 
 def load_ratios(task: Task) -> dict[str, float]:
-    """Median seconds of first loads, each in a new process, in turn with diffusers'."""
-    ours: list[float] = []
-    theirs: list[float] = []
+    """Median seconds of first loads, each in a new process, in turn with diffusers'.
+
+    diffusers maps a file whose precision is wanted as it is stored, and reads it when the weights are used: so both are
+    measured until then, too.
+    """
+    ours, theirs = list[dict[str, float]](), list[dict[str, float]]()
     for _ in range(LOADS):
-        ours.append(run_task("load", task)["seconds"])
-        theirs.append(run_task("load_theirs", task)["seconds"])
-    return {"ours": statistics.median(ours), "ratio": statistics.median(theirs) / statistics.median(ours)}
+        ours.append(run_task("load", task))
+        theirs.append(run_task("load_theirs", task))
+
+    def median(rows: list[dict[str, float]], key: str) -> float:
+        return statistics.median(row[key] for row in rows)
+
+    return {
+        "ours": median(ours, "seconds"),
+        "ratio": median(theirs, "seconds") / median(ours, "seconds"),
+        "used_ratio": median(theirs, "used") / median(ours, "used"),
+    }
 
 
 def run_task(name: str, task: Task) -> dict[str, Any]:

@@ -17,8 +17,8 @@ ANSWERS = {
     "choose": {"device": "cpu", "precision": "fp32"},
     "make": {"bytes": 2 * GB},
     "swap": {"swap": [1.4, 9.0, 1.2], "copy": [1.0, 1.0, 1.0]},
-    "load": {"seconds": 2.0},
-    "load_theirs": {"seconds": 7.0},
+    "load": {"seconds": 2.0, "used": 2.5},
+    "load_theirs": {"seconds": 7.0, "used": 10.0},
     "pictures": {"same": True, "other": True},
     "memory": {"live": 2 * GB, "peak": 2.1 * GB, "few": 3 * GB, "many": 3.03 * GB},
 }
@@ -77,7 +77,9 @@ def test_little_memory_takes_bf16_on_a_cpu_and_leaves_out_what_has_no_room():
 
 def test_what_has_no_room_is_said(tmp_path, answers, monkeypatch, capsys):
     monkeypatch.setattr(suite, "room", lambda _folder: Room(0, 0))
-    assert suite.store_suite(load_settings(tmp_path)) == {}
+    index = {"scan": Figure(1, "s")}
+    monkeypatch.setattr(suite, "measure_library", lambda _folder: index)
+    assert suite.store_suite(load_settings(tmp_path)) == index
     assert "SDXL is left out: 24 GB" in capsys.readouterr().out
 
 
