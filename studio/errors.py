@@ -55,7 +55,7 @@ class BaseModelMismatchError(StudioError):
     hint = "Pick one whose base model equals the checkpoint's, shown in brackets after its name."
 
     def __init__(self, name: str, *, expected: str, found: str, hint: str | None = None) -> None:
-        super().__init__(f"{name} is for {found}, but the checkpoint is {expected}.", hint=hint)
+        super().__init__(f"{name} was made for {found}, and the checkpoint for {expected}.", hint=hint)
         self.expected = expected
         self.found = found
 

@@ -1,16 +1,19 @@
 """What a front end may do with the list of models; guests see those that can be used, and never a path."""
 
 import hashlib
+import html
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from studio.access import LOCAL_USER, User, require
-from studio.errors import AssetError, InvalidRequestError, MissingError
+from studio.errors import AssetError, InvalidRequestError, MissingError, ModelNotFoundError
 from studio.gallery.thumbnails import make_thumbnail
 from studio.library.background import Scanner
 from studio.library.entry import ModelEntry, shown
+from studio.library.fit import fits, misfit
 from studio.library.hashes import short_hash
 from studio.library.header import HeaderError
 from studio.library.identify import header_of
@@ -37,6 +40,8 @@ KINDS = (
 BASE = re.compile(r"sd1|sd2|sdxl|sdxl-refiner|unknown|starter-[0-9a-z-]{1,60}")
 CONTROL_KIND = re.compile(r"[a-z0-9_]{0,40}")
 PREDICTION_TYPES = ("", "epsilon", "v_prediction", "sample")
+DAMAGED = ("damaged", "cut short", "cannot be read", "missing", "is empty", "web page", "download it again")
+TAG, BREAK = re.compile(r"</?[a-zA-Z][^<>]*>"), re.compile(r"(?i)<(br|/p|/li|/h\d|/div)\s*/?>")
 TAGS, TAG_MAX, NOTES_MAX = 200, 200, 20_000
 ROW = (
     "key",
@@ -65,20 +70,28 @@ class Models:
         self._tell: Callable[[Progress], None] = lambda progress: publish(scan_event(progress))
         self.scanner = Scanner(library.settings, library.load, self._tell)
 
-    def page(self, query: Query, user: User) -> dict[str, Any]:
-        """A page of rows, how many there are, and counts by kind and base. Raises: InvalidRequestError."""
+    def page(self, query: Query, user: User, checkpoint: str = "") -> dict[str, Any]:
+        """A page of rows, how many there are, and counts by kind and base. Raises: InvalidRequestError.
+
+        Args:
+            checkpoint: A name; rows then tell whether they fit it.
+        """
         if query.sort not in SORTS:
             raise InvalidRequestError(
                 f"There is no order {query.sort!r}.", field="sort", hint=f"Choose one of: {', '.join(SORTS)}."
             )
         found = self.library.search(query, guest=not user.may("models"))
-        rows = [row_view(entry, user) for entry in found.rows]
+        chosen = self._checkpoint(checkpoint)
+        rows = [row_view(entry, user) | {"fits": _goes_with(entry, chosen)} for entry in found.rows]
         return {"models": rows, "total": found.total, "counts": found.counts}
 
-    def details(self, key: str, user: User) -> dict[str, Any]:
-        """Everything about one model. Raises: MissingError."""
-        entry = self._get(key, user)
-        words = {"trigger_words": list(entry.trigger_words)}
+    def details(self, key: str, user: User, checkpoint: str = "") -> dict[str, Any]:
+        """Everything about one model, and why it cannot be used with that checkpoint. Raises: MissingError."""
+        entry, chosen = self._get(key, user), self._checkpoint(checkpoint)
+        words: dict[str, Any] = {"trigger_words": list(entry.trigger_words), "fits": _goes_with(entry, chosen)}
+        if chosen is not None and not words["fits"]:
+            others = self.library.entries(entry.kind)
+            words["misfit"] = refusal.sentence() if (refusal := misfit(entry, chosen, others)) else ""
         if not user.may("models"):
             return row_view(entry, user) | words
         return (
@@ -91,7 +104,7 @@ class Models:
                 "short_hash": short_hash(entry.sha256),
                 "evidence": entry.evidence,
                 "way_out": way_out(entry),
-                "description": entry.description,
+                "description": plain_text(entry.description),
                 "notes": entry.notes,
                 "corrected": list(entry.corrected),
                 "duplicates": [shown(other.path) for other in self.library.copies(entry)],
@@ -141,6 +154,13 @@ class Models:
         entry = next((entry for entry in entries if entry.path == path), None)
         return None if entry is None else row_view(entry, LOCAL_USER)
 
+    def _checkpoint(self, name: str) -> ModelEntry | None:
+        """The checkpoint of that name, if it is here."""
+        try:
+            return self.library.find(name, "checkpoint") if name else None
+        except ModelNotFoundError:
+            return None
+
     def _get(self, key: str, user: User) -> ModelEntry:
         entry = self.library.get(key)
         if not entry.usable and not user.may("models"):
@@ -154,6 +174,19 @@ def row_view(entry: ModelEntry, user: User) -> dict[str, Any]:
     return row if user.may("models") else row | {"favourite": False, "tags": []}
 
 
+def _goes_with(entry: ModelEntry, checkpoint: ModelEntry | None) -> bool:
+    """Whether a model that can be used fits the checkpoint; checkpoints need not fit each other."""
+    return checkpoint is None or not entry.usable or entry.kind == "checkpoint" or fits(entry, checkpoint)
+
+
+def plain_text(text: str) -> str:
+    """A description without HTML: sites write theirs with tags."""
+    if not TAG.search(text):
+        return text
+    broken = TAG.sub("", BREAK.sub("\n", text))
+    return re.sub(r"\n\s*\n+", "\n", html.unescape(broken)).strip()
+
+
 def scan_event(progress: Progress) -> dict[str, Any]:
     """A scan's progress as everybody is told of it."""
     event = {name: getattr(progress, name) for name in ("state", "done", "total", "found")}
@@ -164,12 +197,14 @@ def way_out(entry: ModelEntry) -> str:
     """What to do about a model that cannot be used; "" for one that can."""
     if entry.usable:
         return ""
+    if "models convert" in entry.reason:
+        return f"Only if you trust it: python launch.py models convert {shlex.quote(shown(entry.path))}"
+    if any(word in entry.reason for word in DAMAGED):
+        return "Get the file again; where it came from, its size and hash can be compared."
+    if " yet" in entry.reason:
+        return "It can stay where it is: it is in the list when a later version can use it."
     if entry.kind == "unknown":
-        return "If you know what it is, correct its kind; else it can be left where it is."
-    if "pickle" in entry.reason.lower() or "convert" in entry.reason.lower():
-        return f"Make a safetensors file of it: python launch.py models convert {shown(entry.path.name)}"
-    if any(word in entry.reason for word in ("damaged", "cut", "read", "missing")):
-        return "Get the file again, and compare its hash with the one where it came from."
+        return "It can stay where it is. If you know what it is, say so below, and it is listed among its like."
     return "Choose another model of this kind; the list can be narrowed to those that can be used."
 
 

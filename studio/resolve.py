@@ -38,6 +38,7 @@ class Resolver:
         _refuse_adapters(request)
         width, height = notes.size(request.width, request.height, card)
         vae = self._vae(request.vae, entry)
+        controls = [(unit, self._control(unit, entry)) for unit in request.controls]
         scheduler = request.scheduler or card.scheduler
         params = GenerationParams(
             prompt=notes.text("prompt", request.prompt),
@@ -57,7 +58,9 @@ class Resolver:
             seed=_seed(request.seed),
             count=_whole("count", request.count, 1, 1, COUNT_MAX),
             clip_skip=_whole("clip_skip", request.clip_skip, card.clip_skip, 0, 12),
-            controls=tuple(self._control(unit, entry) for unit in request.controls),
+            controls=tuple(
+                replace(unit, model=model.name, model_id=self.library.content_id(model)) for unit, model in controls
+            ),
             init_image=self._asset("init_image", request.init_image),
             mask_image=self._asset("mask_image", request.mask_image),
             strength=_strength(request),
@@ -115,10 +118,10 @@ class Resolver:
         if (error := misfit(entry, checkpoint, self.library.entries(entry.kind))) is not None:
             raise error
 
-    def _control(self, unit: ControlUnit, checkpoint: ModelEntry) -> ControlUnit:
+    def _control(self, unit: ControlUnit, checkpoint: ModelEntry) -> ModelEntry:
         entry = self.control_entry(unit.kind, unit.model, checkpoint)
         self._asset("controls", unit.map)
-        return replace(unit, model=entry.name, model_id=self.library.content_id(entry))
+        return entry
 
     def _asset(self, field_name: str, asset_id: str | None) -> str | None:
         if asset_id is not None and not self.has_asset(asset_id):

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from studio.access import User, require
+from studio.access import LOCAL_USER, User, require
 from studio.accounts import Accounts
-from studio.errors import AssetError, ForbiddenError, MissingError, StudioError
+from studio.errors import AssetError, ForbiddenError, JobError, MissingError, StudioError
 from studio.gallery.assets import AssetStore
 from studio.gallery.drafts import Drafts
 from studio.gallery.index import Gallery, GalleryItem
@@ -136,12 +136,20 @@ class Studio:
         selections the last one counts.
         """
         entry = self.resolver.checkpoint(checkpoint)
-        found = (entry, *(self.resolver.control_entry(kind, "", entry) for kind in controls))
+        found = (entry, *(model for kind in controls if (model := self._control_model(kind, entry)) is not None))
         self.selected = found
         if self.library.start_hashing(found):
+            self.events.publish({"type": "loading", "name": entry.name, "state": "loading"}, LOCAL_USER.name)
             threading.Thread(target=self.warm_up, args=(found,), name="prefetch", daemon=True).start()
         else:
             self.warm_up(found)
+
+    def _control_model(self, kind: str, checkpoint: ModelEntry) -> ModelEntry | None:
+        """The control model that would be used; None while there is none: whoever asks for a picture is told so."""
+        try:
+            return self.resolver.control_entry(kind, "", checkpoint)
+        except StudioError:
+            return None
 
     def warm_up(self, found: tuple[ModelEntry, ...]) -> None:
         """Give the models to the worker, once their ids are known; older selections are left."""
@@ -265,6 +273,21 @@ class Studio:
     def residency(self) -> Resident | None:
         """What the worker holds in memory; None while it is busy or starting."""
         return self.dispatcher.residency(timeout=2.0)
+
+    def free(self, user: User) -> Resident:
+        """Unload every model. Raises: ForbiddenError; JobError, while the worker is at work."""
+        require(user, "free")
+        if (held := self.dispatcher.free()) is None:
+            raise JobError("The memory is in use right now.", hint="Free it when the picture is done.")
+        return held
+
+    def control_trouble(self, kind: str, checkpoint: str | None) -> StudioError | None:
+        """Why the checkpoint can follow no map of that kind, and what would fit; None if it can."""
+        try:
+            self.resolver.control_entry(kind, "", self.resolver.checkpoint(checkpoint))
+        except StudioError as error:
+            return error
+        return None
 
     def job_view(self, job: Job) -> dict[str, Any]:
         """A job as front ends show it: plain values, with the links of its pictures."""

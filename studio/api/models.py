@@ -17,6 +17,7 @@ from studio.services import Studio
 Key = Annotated[str, Path(description="The key of a model, from its row.", max_length=80)]
 Text = Annotated[str, Query(description="Words that name, tags, notes or trigger words hold.", max_length=300)]
 Name = Annotated[str, Query(max_length=80)]
+Checkpoint = Annotated[str, Query(description="A checkpoint that the models should fit.", max_length=300)]
 CHANGES = (
     "{favourite?, tags?, notes?, trigger_words?, kind?, base?, control_kind?, prediction_type?};"
     " null takes a correction back."
@@ -38,12 +39,13 @@ def models_router(studio: Studio) -> APIRouter:
         sort: Name = "name",
         offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
         limit: Annotated[int, Query(ge=1, le=500)] = 60,
+        checkpoint: Checkpoint = "",
     ) -> Response:
         """A page of models, sorted by name, size, used or added: {models, total, counts: {kind, base}}."""
         wanted = Wanted(
             text=q, kind=kind, base=base, usable=usable, favourite=favourite, sort=sort, offset=offset, limit=limit
         )
-        return answer(200, studio.models.page(wanted, user_of(request)))
+        return answer(200, studio.models.page(wanted, user_of(request), checkpoint))
 
     @router.post("/models/scan", status_code=202)
     def scan(request: Request) -> dict[str, Any]:
@@ -57,9 +59,10 @@ def models_router(studio: Studio) -> APIRouter:
         return scan_event(studio.models.scanner.progress)
 
     @router.get("/models/{key}")
-    def model(key: Key, request: Request) -> Response:
-        """One model: what it is, how we know, where it lies, its hash, copies of it, when it was last used."""
-        return answer(200, studio.models.details(key, user_of(request)))
+    def model(key: Key, request: Request, checkpoint: Checkpoint = "") -> Response:
+        """One model: what it is, how we know, where it lies, its hash, copies of it, when it was last used, and, if
+        it does not fit that checkpoint, `misfit`: the sentence with which POST /api/v1/jobs refuses it."""
+        return answer(200, studio.models.details(key, user_of(request), checkpoint))
 
     @router.patch("/models/{key}", openapi_extra=json_body(CHANGES))
     async def change(key: Key, request: Request) -> dict[str, Any]:

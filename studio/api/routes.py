@@ -240,6 +240,12 @@ def studio_router(studio: Studio) -> APIRouter:
         held = studio.residency()
         return {"models": [], "memory": {}} if held is None else {"models": list(held.models), "memory": held.memory}
 
+    @router.post("/free", responses=refusals(s409="A picture is being made."))
+    def free(request: Request) -> dict[str, Any]:
+        """Unload every model; what the worker holds afterwards. The next picture loads what it needs."""
+        held = studio.free(user_of(request))
+        return {"models": list(held.models), "memory": held.memory}
+
     @router.post("/unknown-words", openapi_extra=json_body("{prompt, checkpoint or null}"))
     async def unknown(request: Request) -> list[str]:
         """Words of a prompt that the checkpoint was never shown."""

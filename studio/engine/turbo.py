@@ -28,6 +28,7 @@ from torch import Tensor, nn
 log = logging.getLogger("studio.engine")
 REPEATED = ("BasicTransformerBlock",)
 COMPILERS = ("c++", "g++", "clang++", "cl")
+LOWEST = 19  # pictures are made meanwhile
 CODES = 64  # for one block: widths, with and without guidance; torch's own limit of 8 falls back without a word
 FAILURES = (
     RuntimeError,  # torch's own are of this kind
@@ -292,4 +293,6 @@ def _sentence(reason: str) -> str:
 if __name__ == "__main__":
     from studio.engine import torchvision_ops  # noqa: F401  (before diffusers, which the pickle names)
 
+    if hasattr(os, "nice"):
+        os.nice(LOWEST)
     compile_skeletons(sys.stdin.buffer.read(), torch.device(sys.argv[1]))

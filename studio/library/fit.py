@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from studio.errors import BaseModelMismatchError
-from studio.library.index import ModelEntry
+from studio.library.entry import ModelEntry
+from studio.library.words import base_word, kind_word
 
 LATENT_SPACES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl", "sdxl-refiner": "sdxl"}
 BY_LATENTS = ("vae", "taesd")
@@ -27,6 +28,10 @@ def misfit(
     if fits(entry, checkpoint):
         return None
     known = [e.name for e in others if e.usable and e.base != "unknown" and fits(e, checkpoint)]
-    kind = entry.kind.replace("_", " ")
-    hint = f"These fit: {', '.join(known[:NAMED])}." if known else f"There is no {kind} for {checkpoint.base} here yet."
-    return BaseModelMismatchError(entry.name, expected=checkpoint.base, found=entry.base, hint=hint)
+    expected, found = base_word(checkpoint.base), base_word(entry.base)
+    if known:
+        hint = f"{'These fit' if len(known) > 1 else 'This one fits'}: {', '.join(known[:NAMED])}."
+    else:
+        own = " The checkpoint's own does its work." if entry.kind == "vae" else ""
+        hint = f"There is no {kind_word(entry.kind)} for {expected} here yet.{own}"
+    return BaseModelMismatchError(entry.name, expected=expected, found=found, hint=hint)

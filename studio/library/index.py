@@ -15,6 +15,7 @@ from studio.library.notes import Note, Notes
 from studio.library.roots import builtin_place, model_places
 from studio.library.scan import scan
 from studio.library.search import Page, Query, search
+from studio.library.words import base_word
 from studio.messages import ModelLocation
 from studio.params import GenerationParams
 from studio.settings import Settings
@@ -106,9 +107,9 @@ class Library:
         for entry in models:
             if entry.base == base:
                 return entry
-        others = ", ".join(f"{e.name} ({e.base})" for e in models[:5])
+        others = ", ".join(f"{e.name} ({base_word(e.base)})" for e in models[:5])
         raise ModelNotFoundError(
-            f"There is no {kind} control model for {base}.",
+            f"There is no {kind} ControlNet for {base_word(base)}.",
             hint=f"Those here are for other base models: {others}."
             if others
             else "Put one into data/models/controlnet.",

@@ -39,7 +39,7 @@ def build_settings_tab(studio: Studio, page: gr.Blocks) -> None:
         )
         turbo = gr.Checkbox(
             preferences.turbo,
-            label="Turbo: compile the model beside the pictures (they come out a little different, and sooner)",
+            label="Turbo: compile the model while pictures are made; they come out a little different from then on",
             elem_id="set-turbo",
             container=False,
         )

@@ -50,13 +50,13 @@ def test_a_misfit_says_what_was_found_and_what_would_fit():
     others.append(entry("controlnet", "sdxl", "broken", usable=False))
     error = misfit(others[0], entry("checkpoint", "sdxl", "big"), others)
     assert error is not None
-    assert error.sentence() == "a is for sd1, but the checkpoint is sdxl. These fit: b."
+    assert error.sentence() == "a was made for SD 1.5, and the checkpoint for SDXL. This one fits: b."
 
 
 def test_a_misfit_with_nothing_that_fits_says_so():
     error = misfit(entry("vae", "sdxl", "x"), entry("checkpoint", "sd1"))
     assert error is not None
-    assert error.hint == "There is no vae for sd1 here yet."
+    assert error.hint == "There is no VAE for SD 1.5 here yet. The checkpoint's own does its work."
 
 
 def test_what_fits_is_no_misfit():
