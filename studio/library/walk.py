@@ -15,6 +15,7 @@ SINGLE_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
 DESCRIPTIONS = ("model_index.json", "config.json")
 DESCRIBED = (".json", ".safetensors", ".txt")  # what a folder's content is told by
 DEPTH = 10  # people sort their models into folders
+PARTS_DEPTH = 3  # of folders in a diffusers folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +55,27 @@ def walk(places: Iterable[Place]) -> Iterator[Found]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that make up a model, sorted. Weights that are pickles count where there are no others.
+    """The files that make up a model, sorted; parts may be links to those of another. Weights that are pickles count in
+    folders that hold no others.
 
     Raises: FileNotFoundError, if it is gone.
     """
     if not path.is_dir():
         path.stat()
         return [path]
-    found = sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    weights = ".safetensors" if any(file.suffix == ".safetensors" for file in found) else ".bin"
-    return [file for file in found if file.suffix in (*DESCRIBED, weights) and file.is_file()]
+    found: list[Path] = []
+    for folder, folders, names in os.walk(path, followlinks=True):
+        depth = len(Path(folder).relative_to(path).parts)
+        folders[:] = [name for name in folders if depth < PARTS_DEPTH and not _leads_back(folder, name)]
+        weights = ".safetensors" if any(name.endswith(".safetensors") for name in names) else ".bin"
+        found += [Path(folder, name) for name in names if name.endswith((*DESCRIBED, weights))]
+    return sorted(file for file in found if file.is_file())
+
+
+def _leads_back(folder: str, name: str) -> bool:
+    """Whether that is a link to the folder that it lies in, or to one above."""
+    link = os.path.join(folder, name)
+    return os.path.islink(link) and Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(link))
 
 
 def _look(walk: _Walk, folder: Path, depth: int) -> Iterator[Found]:
@@ -75,8 +87,8 @@ def _look(walk: _Walk, folder: Path, depth: int) -> Iterator[Found]:
         try:
             if entry.is_dir():
                 yield from _folder(walk, entry, names, depth)
-            elif walk.place.files and name.lower().endswith(SINGLE_FILES) and _is_new(walk, entry):
-                yield _file(walk.place, entry, names)
+            elif found := _single(walk, entry, names):
+                yield found
         except OSError as error:  # a link to itself, or gone since the folder was listed
             log.info("%s is left out: %s", entry.path, error)
 
@@ -101,9 +113,19 @@ def _folder(walk: _Walk, entry: os.DirEntry[str], names: dict[str, os.DirEntry[s
 
 def _files_only(walk: _Walk, folder: Path) -> Iterator[Found]:
     names = _listing(folder)
-    for name, entry in names.items():
-        if walk.place.files and name.lower().endswith(SINGLE_FILES) and entry.is_file() and _is_new(walk, entry):
-            yield _file(walk.place, entry, names)
+    for entry in names.values():
+        try:
+            if found := _single(walk, entry, names):
+                yield found
+        except OSError as error:
+            log.info("%s is left out: %s", entry.path, error)
+
+
+def _single(walk: _Walk, entry: os.DirEntry[str], names: dict[str, os.DirEntry[str]]) -> Found | None:
+    """A file that may be a model; no pipe or device, which would be waited for when it is opened. Raises: OSError."""
+    if not walk.place.files or not entry.name.lower().endswith(SINGLE_FILES):
+        return None
+    return _file(walk.place, entry, names) if entry.is_file() and _is_new(walk, entry) else None
 
 
 def _listing(folder: Path) -> dict[str, os.DirEntry[str]]:
@@ -135,8 +157,8 @@ def _file(place: Place, entry: os.DirEntry[str], names: dict[str, os.DirEntry[st
     stat = _stat(entry)
     stem = os.path.splitext(entry.name)[0]
     sidecars, beside = _sidecars(stem, names)
-    configuration = names.get(f"{stem}.yaml")  # a part of what a checkpoint is
-    more = "" if configuration is None else f" {configuration.stat().st_mtime_ns}"
+    configuration = _stat_of(names.get(f"{stem}.yaml"))  # a part of what a checkpoint is
+    more = "" if configuration is None else f" {configuration.st_mtime_ns}"
     return Found(
         path=Path(entry.path),
         place=place,
@@ -167,9 +189,15 @@ def _folder_model(place: Place, path: Path, names: dict[str, os.DirEntry[str]]) 
 
 def _sidecars(stem: str, names: dict[str, os.DirEntry[str]]) -> tuple[dict[str, Path], str]:
     """The sidecars of a model among the names of its folder, and what changes when they do."""
-    found = {suffix: names[stem + suffix] for suffix in SIDECARS if stem + suffix in names}
-    if not found:
-        return {}, ""
-    stats = [(suffix, entry.stat()) for suffix, entry in found.items()]
-    beside = " ".join(f"{suffix} {stat.st_size} {stat.st_mtime_ns}" for suffix, stat in stats)
-    return {suffix: Path(entry.path) for suffix, entry in found.items()}, beside
+    there = {suffix: names[stem + suffix] for suffix in SIDECARS if stem + suffix in names}
+    found = {suffix: (entry.path, stat) for suffix, entry in there.items() if (stat := _stat_of(entry))}
+    beside = " ".join(f"{suffix} {stat.st_size} {stat.st_mtime_ns}" for suffix, (_, stat) in found.items())
+    return {suffix: Path(path) for suffix, (path, _) in found.items()}, beside
+
+
+def _stat_of(entry: os.DirEntry[str] | None) -> os.stat_result | None:
+    """What is known of a file beside a model; None for a link to nowhere: the model is there without it."""
+    try:
+        return None if entry is None else entry.stat()
+    except OSError:
+        return None

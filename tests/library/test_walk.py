@@ -94,3 +94,48 @@ def test_pickles_are_a_folders_files_where_there_are_no_others(tmp_path):
     assert [file.name for file in files_of(tmp_path)] == ["config.json", "model.bin"]
     write_model(tmp_path / "model.safetensors")
     assert [file.name for file in files_of(tmp_path)] == ["config.json", "model.safetensors"]
+
+
+def test_a_link_to_nowhere_beside_a_model_does_not_hide_it(tmp_path):
+    for name in ("a", "b", "c"):
+        write_model(tmp_path / f"{name}.safetensors")
+    (tmp_path / "a.preview.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "b.yaml").symlink_to(tmp_path / "nowhere.yaml")
+    (tmp_path / "c.json").symlink_to("c.json")
+    assert names(tmp_path) == ["a.safetensors", "b.safetensors", "c.safetensors"]
+    assert not any(found.sidecars for found in walk([Place(tmp_path, "lora", "x")]))
+
+
+def test_a_link_to_itself_among_a_folders_files_hides_no_other(tmp_path):
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "clone" / "model_index.json").write_text("{}")
+    (tmp_path / "clone" / "a.safetensors").symlink_to("a.safetensors")
+    write_model(tmp_path / "clone" / "b.safetensors")
+    assert names(tmp_path) == ["clone", "clone/b.safetensors"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_a_pipe_by_a_models_name_is_no_model(tmp_path):
+    os.mkfifo(tmp_path / "a.safetensors")  # to open it is to wait for ever
+    assert names(tmp_path, "lora") == []
+
+
+def test_a_part_that_is_a_link_belongs_to_the_folder_and_loops_end(tmp_path):
+    write_model(tmp_path / "shared" / "model.safetensors")
+    folder = tmp_path / "pipeline"
+    folder.mkdir()
+    (folder / "model_index.json").write_text("{}")
+    (folder / "vae").symlink_to(tmp_path / "shared")
+    (folder / "up").symlink_to(tmp_path)
+    (folder / "again").symlink_to(folder)
+    found = [file.relative_to(folder).as_posix() for file in files_of(folder)]
+    assert found == ["model_index.json", "vae/model.safetensors"]
+
+
+def test_each_part_of_a_folder_has_its_own_kind_of_weights(tmp_path):
+    write_model(tmp_path / "unet" / "model.safetensors")
+    (tmp_path / "unet" / "model.bin").write_bytes(b"x")
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "model.bin").write_bytes(b"x")
+    found = [file.relative_to(tmp_path).as_posix() for file in files_of(tmp_path)]
+    assert found == ["unet/model.safetensors", "vae/model.bin"]
