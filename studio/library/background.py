@@ -5,9 +5,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 
+from studio.errors import StorageError
 from studio.library import scan
 from studio.library.cache import rules
 from studio.library.scan import Progress
@@ -94,16 +96,25 @@ class Scanner:
             if ready and (progress := together(part.progress for part in parts)).state != "done":
                 self._say(progress)
                 if progress.changed and time.monotonic() - loaded > RELOAD_SECONDS:
-                    self._load()
+                    self._show()
                     loaded = time.monotonic()
         return Progress("done")
 
     def _end(self, last: Progress) -> None:
-        if last.error:
-            log.error("%s", last.error)
+        failed = "" if self._stopped else self._show()
+        if error := last.error or failed:
+            log.error("%s", error)
+            last = replace(last, error=error)
         if not self._stopped:
-            self._load()
             self._say(last)
+
+    def _show(self) -> str:
+        """Have the new rows read; why that was not possible, or ""."""
+        try:
+            self._load()
+        except StorageError as error:
+            return error.sentence()
+        return ""
 
     def _say(self, progress: Progress) -> None:
         self.progress = progress

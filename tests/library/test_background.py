@@ -2,6 +2,7 @@ import threading
 
 import pytest
 
+from studio.errors import StorageError
 from studio.library import background
 from studio.library.background import Scanner, parts_for, together
 from studio.library.index import Library
@@ -50,6 +51,20 @@ def test_a_scan_that_cannot_write_says_so(library, tmp_path):
     scanner.start()
     assert scanner.wait(60)
     assert "library.db" in told[-1].error
+
+
+def test_a_list_that_cannot_be_read_is_said_and_the_next_scan_runs(library):
+    told, busy = [], [StorageError("library.db is busy.")]
+
+    def load():
+        if busy:
+            raise busy.pop()
+
+    scanner = Scanner(library.settings, load, told.append)
+    for error in ("library.db is busy.", ""):
+        scanner.start()
+        assert scanner.wait(60)
+        assert (told[-1].state, error in told[-1].error, bool(told[-1].error)) == ("done", True, bool(error))
 
 
 def test_much_to_do_is_shared_by_processes_and_found_once(library, monkeypatch):
