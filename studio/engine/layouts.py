@@ -36,6 +36,8 @@ PREFIXES = {
         "text_encoder_2": ("conditioner.embedders.0.model.", OPEN_CLIP),
     },
 }
+# Where some programs put a part instead: SD-Turbo, which is an SD 2, was trained by SDXL's.
+OTHER_PREFIXES = {("sd2", "text_encoder"): "conditioner.embedders.0.model."}
 # Begins the names in CLIPTextModelWithProjection, and those in CLIPTextModel before transformers 5.6.
 TEXT_MODEL = "text_model."
 OPEN_CLIP_TOP = {

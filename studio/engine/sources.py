@@ -15,6 +15,7 @@ from studio.engine.layouts import (
     CONTROL_PREFIX,
     NEEDLESS,
     OPEN_CLIP,
+    OTHER_PREFIXES,
     PREFIXES,
     Place,
     control_places,
@@ -26,6 +27,7 @@ from studio.engine.tokenizers import clip_tokenizer
 from studio.engine.weights import Weights, open_folder, open_weights
 from studio.errors import ModelNotFoundError
 from studio.library.names import BASES_BY_WIDTH
+from studio.library.rules.checkpoint import ends_in_noise
 from studio.messages import ModelLocation
 
 PARTS = {"unet": "UNet", "vae": "autoencoder", "text_encoder": "text encoder", "text_encoder_2": "second text encoder"}
@@ -79,7 +81,7 @@ def open_vae(location: ModelLocation, base: str = "") -> Part:
     if any(name.startswith("encoder.down_blocks.") for name in weights.names()):
         return find_part(CLASSES["vae"], config, weights, PARTS["vae"], folder_places)
     prefix = PREFIXES[base]["vae"][0]
-    start = prefix if any(name.startswith(prefix) for name in weights.names()) else ""
+    start = prefix if _begins(weights, prefix) else ""
     return _ldm_part("vae", config, weights, base, start)
 
 
@@ -130,25 +132,41 @@ def _open_file(location: ModelLocation, file: Path, vae: ModelLocation | None) -
             hint="Say in its details what it is, if you know; else use it as a diffusers folder.",
         )
     weights = open_weights(file, location.name)
-    configs, prefixes = CONFIGS[location.base], PREFIXES[location.base]
-    present = {name for name in configs if any(stored.startswith(prefixes[name][0]) for stored in weights.names())}
+    configs = CONFIGS[location.base]
+    prefixes = {name: _prefix(location.base, name, weights) for name in configs}
+    present = {name for name in configs if _begins(weights, prefixes[name])}
     wanted = [name for name in configs if name != "vae" or vae is None]
     _check_parts(present, wanted, location)
     parts = {
-        name: _ldm_part(
-            name, configs[name] | _fitted(name, weights, location), weights, location.base, prefixes[name][0]
-        )
+        name: _ldm_part(name, configs[name] | _fitted(name, weights, location), weights, location.base, prefixes[name])
         for name in wanted
     }
     taken = {place.name for part in parts.values() for place in part.places.values()}
-    skipped = prefixes["vae"][0] if vae is not None else "\0"
+    skipped = prefixes["vae"] if vae is not None else "\0"
     rest = [name for name in weights.names() if name not in taken and not name.startswith(skipped)]
+    usual = {prefix: PREFIXES[location.base][name][0] for name, prefix in prefixes.items()}
     return Source(
         parts=parts,
         noise=_noise(location.card, weights),
         tokenizers={1: _tokenizer(location.base, 1), 2: _tokenizer(location.base, 2)},
-        unused=sorted(name for name in rest if not NEEDLESS.match(name)),
+        unused=sorted(name for name in rest if not NEEDLESS.match(_respelled(name, usual))),
     )
+
+
+def _prefix(base: str, part: str, weights: Weights) -> str:
+    """What the names of a part begin with in this file."""
+    usual, other = PREFIXES[base][part][0], OTHER_PREFIXES.get((base, part), "")
+    return other if other and _begins(weights, other) and not _begins(weights, usual) else usual
+
+
+def _begins(weights: Weights, prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in weights.names())
+
+
+def _respelled(name: str, usual: Mapping[str, str]) -> str:
+    """The name with the prefix that most files have."""
+    prefix = next((prefix for prefix in usual if name.startswith(prefix)), "")
+    return usual.get(prefix, "") + name.removeprefix(prefix)
 
 
 def _tokenizer(base: str, which: int) -> Callable[[], CLIPTokenizer]:
@@ -185,7 +203,7 @@ def _noise(card: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
     Source of the marks: two empty tensors, v_pred and ztsnr, as NoobAI XL has them and ComfyUI reads them.
     """
     marked = {"prediction_type": "v_prediction"} if "v_pred" in weights.shapes else {}
-    marked |= {"rescale_betas_zero_snr": True} if "ztsnr" in weights.shapes else {}
+    marked |= {"rescale_betas_zero_snr": True} if ends_in_noise(weights.shapes, weights.metadata) else {}
     told = ("prediction_type", "timestep_spacing", "rescale_betas_zero_snr")
     return NOISE | marked | {key: card[key] for key in told if card.get(key)}
 

@@ -164,6 +164,22 @@ def test_a_file_that_is_deleted_while_it_is_open_stays_readable(whole, tmp_path)
     assert_whole(source, whole[1])
 
 
+def test_sd_turbos_text_encoder_lies_where_sdxls_does(tmp_path):
+    parts = narrow.write(tmp_path / "two.safetensors", "sd2")
+    usual, other = "cond_stage_model.model.", "conditioner.embedders.0.model."
+    stored = {name.replace(usual, other): tensor for name, tensor in load_file(tmp_path / "two.safetensors").items()}
+    save_file(stored, tmp_path / "turbo.safetensors")
+    source = open_checkpoint(narrow.location(tmp_path / "turbo.safetensors", "sd2"))
+    assert_whole(source, parts)
+    assert not source.unused
+
+
+def test_a_schedule_that_ends_in_noise_is_known_by_metadata_too(whole, tmp_path):
+    save_file(load_file(whole[0]), tmp_path / "zero.safetensors", metadata={"ss_zero_terminal_snr": "True"})
+    assert open_checkpoint(narrow.location(tmp_path / "zero.safetensors", "sd1")).noise["rescale_betas_zero_snr"]
+    assert "rescale_betas_zero_snr" not in open_checkpoint(narrow.location(whole[0], "sd1")).noise
+
+
 # --- folders
 
 

@@ -36,6 +36,17 @@ CHECKPOINTS = {
     "sdxl-edit": Case("checkpoint", "sdxl", checkpoint("sdxl", 8), expected={"variant": "edit"}),
     "playground": Case("checkpoint", "sdxl", checkpoint("sdxl") | {"edm_mean": (1, 4, 1, 1), "edm_std": (1, 4, 1, 1)}),
     "cosxl": Case("checkpoint", "sdxl", checkpoint("sdxl") | {"edm_vpred.sigma_max": (), "edm_vpred.sigma_min": ()}),
+    "sd1-unwrapped": Case("checkpoint", "sd1", headers.unwrapped(checkpoint("sd1")), usable=True),
+    "sdxl-unwrapped": Case("checkpoint", "sdxl", headers.unwrapped(checkpoint("sdxl")), usable=True),
+    "sd-turbo": Case("checkpoint", "sd2", headers.turbo(checkpoint("sd2")), usable=True),
+    "sd2-zero-snr": Case(
+        "checkpoint",
+        "sd2",
+        checkpoint("sd2"),
+        usable=True,
+        metadata={"ss_zero_terminal_snr": "True"},
+        expected={"zero_snr": True},
+    ),
     "refiner": Case("checkpoint", "sdxl-refiner", checkpoint("sdxl-refiner")),
     "unet-alone": Case("checkpoint", "sdxl", headers.unet("sdxl")),
     "unet-bare": Case("checkpoint", "sd1", headers.unet("sd1", prefix="")),
@@ -118,6 +129,42 @@ LORAS = {
     "lora-diffusers": Case("lora", "sdxl", lora("sdxl", "diffusers", start="unet."), family="lora"),
     "lora-diffusers-linear": Case("lora", "sd2", lora("sd2", "linear", start="unet."), family="lora"),
     "lora-comfy": Case("lora", "sdxl", lora("sdxl", start="diffusion_model.", spelling=LDM), family="lora"),
+    **{
+        f"lora-{name}": Case("lora", "sd1", lora("sd1", family), family=found)
+        for name, (family, found) in {
+            "underscore": ("underscore", "lora"),
+            "reshaped": ("reshaped", "lora"),
+            "loha-tucker": ("loha-tucker", "loha"),
+            "lokr-whole": ("lokr-whole", "lokr"),
+            "lokr-both": ("lokr-both", "lokr"),
+            "lokr-tucker": ("lokr-tucker", "lokr"),
+            "set": ("set", "full"),
+        }.items()
+    },
+    "lora-norms": Case("lora", "unknown", headers.norms("sd1"), family="full"),
+    "lora-lycoris": Case("lora", "sd1", lora("sd1", start="lycoris_"), family="lora"),
+    "lora-old-diffusers": Case("lora", "sd1", headers.processors("sd1"), family="lora"),
+    "lora-cascade": Case("lora", "unknown", lora("sd1", start="lora_prior_unet_"), family="lora"),
+    "lora-transformer": Case(
+        "lora",
+        "unknown",
+        {
+            f"transformer.transformer_blocks.{n}.attn.to_q.{role}": shape
+            for n in range(9)
+            for role, shape in headers.ROLES["peft"](1536, 1536, 4).items()
+        },
+        family="lora",
+    ),
+    "lora-transformer-kohya": Case(
+        "lora",
+        "unknown",
+        {
+            f"lora_transformer_single_transformer_blocks_{n}_attn_to_q.{role}": shape
+            for n in range(9)
+            for role, shape in headers.ROLES["lora"](3072, 3072, 4).items()
+        },
+        family="lora",
+    ),
     "lora-self-attention": Case("lora", "unknown", lora("sd1", only="attn1"), family="lora"),
     "lora-flux": Case(
         "lora",

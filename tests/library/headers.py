@@ -99,6 +99,17 @@ def checkpoint(base, channels=4):
     return unet(base, channels) | texts(base) | vae() | more
 
 
+def unwrapped(tensors):
+    """As early programs spelled text encoders."""
+    return {name.replace("transformer.text_model.", "transformer."): shape for name, shape in tensors.items()}
+
+
+def turbo(tensors):
+    """As SD-Turbo, which is an SD 2, lies in its file: trained by SDXL's program."""
+    names = ("cond_stage_model.model.", "conditioner.embedders.0.model.")
+    return {name.replace(*names): shape for name, shape in tensors.items()}
+
+
 def control(base, spelling=DIFFUSERS, prefix=""):
     return with_prefix(prefix, control_names(base, spelling))
 
@@ -209,6 +220,35 @@ ROLES = {  # what each sort stores for a matrix of (out, in), with rank r
         "hada_w2_b": (r, i),
         "alpha": (),
     },
+    "underscore": lambda o, i, r: {"_lora.down.weight": (r, i), "_lora.up.weight": (o, r)},
+    "reshaped": lambda o, i, r: {
+        "lora_down.weight": (r, i),
+        "lora_up.weight": (o, r),
+        "alpha": (),
+        "reshape_weight": (2,),
+    },
+    "loha-tucker": lambda o, i, r: {
+        "hada_w1_a": (r, o),
+        "hada_w1_b": (r, i),
+        "hada_t1": (r, r, 3, 3),
+        "hada_w2_a": (r, o),
+        "hada_w2_b": (r, i),
+        "hada_t2": (r, r, 3, 3),
+    },
+    "lokr-whole": lambda o, i, r: {"lokr_w1": (8, 8), "lokr_w2": (o // 8, i // 8)},
+    "lokr-both": lambda o, i, r: {
+        "lokr_w1_a": (8, 2),
+        "lokr_w1_b": (2, 8),
+        "lokr_w2_a": (o // 8, r),
+        "lokr_w2_b": (r, i // 8),
+    },
+    "lokr-tucker": lambda o, i, r: {
+        "lokr_w1": (8, 8),
+        "lokr_w2_a": (r, o // 8),
+        "lokr_w2_b": (r, i // 8),
+        "lokr_t2": (r, r, 3, 3),
+    },
+    "set": lambda o, i, r: {"set_weight": (o, i)},
     "lokr": lambda o, i, r: {"lokr_w1": (8, 8), "lokr_w2_a": (o // 8, r), "lokr_w2_b": (r, i // 8), "alpha": ()},
     "oft": lambda o, i, r: {"oft_blocks": (8, o // 8, o // 8), "alpha": ()},
     "boft": lambda o, i, r: {"oft_blocks": (2, 8, o // 8, o // 8), "rescale": (o, 1), "alpha": ()},
@@ -225,7 +265,8 @@ def lora(base, family="lora", *, start="lora_unet_", spelling=DIFFUSERS, texted=
         if len(shape) == 2 and "attn" in name and name.endswith(".weight") and only in name:
             module = name.removesuffix(".weight")
             module = start + (module.replace(".", "_") if start.endswith("_") else module)
-            tensors |= {f"{module}.{role}": size for role, size in ROLES[family](*shape, rank).items()}
+            roles = ROLES[family](*shape, rank).items()
+            tensors |= {f"{module}{'' if role.startswith('_') else '.'}{role}": size for role, size in roles}
     return tensors | (text_lora(base, family) if texted else {})
 
 
@@ -241,6 +282,27 @@ def text_lora(base, family="lora", starts=None):
             for part in ("q_proj", "out_proj"):
                 module = f"{start}text_model_encoder_layers_{layer}_self_attn_{part}"
                 tensors |= {f"{module}.{role}": size for role, size in ROLES[family](width, width, 4).items()}
+    return tensors
+
+
+def norms(base):
+    """A change of nothing but norms."""
+    tensors = {}
+    for name, shape in unet_names(base, DIFFUSERS).items():
+        if ".norm" in name:
+            module, _, part = name.rpartition(".")
+            tensors[f"lora_unet_{module.replace('.', '_')}.{part[0]}_norm"] = shape
+    return tensors
+
+
+def processors(base):
+    """As diffusers saved LoRA before 0.22, with each attention's processor."""
+    tensors = {}
+    for name, shape in unet_names(base, DIFFUSERS).items():
+        attention, _, part = name.rpartition(".to_")
+        if attention.endswith(("attn1", "attn2")) and name.endswith(".weight"):
+            start = f"unet.{attention}.processor.to_{part.split('.')[0]}_lora"
+            tensors |= {f"{start}.down.weight": (4, shape[1]), f"{start}.up.weight": (shape[0], 4)}
     return tensors
 
 

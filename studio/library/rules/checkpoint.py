@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 from studio.library.card import Card
@@ -39,21 +40,26 @@ class Encoder:
     optional: bool = False
 
 
-def _clip(prefix: str) -> Encoder:
-    return Encoder(prefix, clip_names(768, 12))
+def _clip(prefix: str, start: str = "text_model.") -> Encoder:
+    return Encoder(prefix, {start + name.removeprefix("text_model."): s for name, s in clip_names(768, 12).items()})
+
+
+def _big(prefix: str) -> Encoder:
+    return Encoder(prefix, {**open_clip_names(1280, 32), "text_projection": (1280, 1280)})
 
 
 ENCODERS: dict[str, tuple[tuple[Encoder, ...], ...]] = {  # for each base, the ways in which they are stored
-    "sd1": ((_clip("cond_stage_model.transformer."),),),
+    "sd1": (  # early programs left out what wraps the encoder
+        (_clip("cond_stage_model.transformer."),),
+        (_clip("cond_stage_model.transformer.", start=""),),
+    ),
     "sd2": (  # only 23 of 24 layers are used; some programs leave the last one out
         (Encoder("cond_stage_model.model.", open_clip_names(1024, 23)),),
         (Encoder("conditioner.embedders.0.model.", open_clip_names(1024, 23)),),
     ),
     "sdxl": (
-        (
-            _clip("conditioner.embedders.0.transformer."),
-            Encoder("conditioner.embedders.1.model.", {**open_clip_names(1280, 32), "text_projection": (1280, 1280)}),
-        ),
+        (_clip("conditioner.embedders.0.transformer."), _big("conditioner.embedders.1.model.")),
+        (_clip("conditioner.embedders.0.transformer.", start=""), _big("conditioner.embedders.1.model.")),
     ),
     "sdxl-refiner": ((Encoder("conditioner.embedders.0.model.", open_clip_names(1280, 32)),),),
 }
@@ -187,10 +193,10 @@ def _refusal(subject: Subject, base: str, channels: int, prefix: str) -> str:
         return by_edm
     if prefix != UNET or not any(subject.roots.get(root) for root in TEXT_ROOTS):
         return "It holds a UNet without text encoder, which cannot be used yet: take the whole checkpoint."
-    way = next((way for way in ENCODERS[base] if _has(subject, way[0].prefix)), ENCODERS[base][0])
-    for encoder in way:
-        if fault := _incomplete("text encoder", fit(subject, encoder.names, encoder.prefix)):
-            return fault
+    ways = [[fit(subject, encoder.names, encoder.prefix) for encoder in way] for way in ENCODERS[base]]
+    nearest = max(ways, key=lambda way: sum(found.share for found in way))
+    if fault := next(filter(None, (_incomplete("text encoder", found) for found in nearest)), ""):
+        return fault
     if not _has(subject, VAE):
         return "It holds no VAE, and cannot be used yet without: take a file that has one."
     return _incomplete("VAE", fit(subject, vae_names(LDM), VAE))
@@ -204,7 +210,7 @@ def _prediction(subject: Subject, base: str, variant: str) -> tuple[str, bool, s
         A1111 keeps beside a file.
     """
     tensors, said = subject.tensors, subject.header.metadata
-    zero = "ztsnr" in tensors or said.get("ss_zero_terminal_snr", "").lower() == "true"
+    zero = ends_in_noise(tensors, said)
     if "edm_mean" in tensors:
         return "", zero, "A mark in the file says that it was trained by EDM's rules."
     if "v_pred" in tensors or "edm_vpred.sigma_max" in tensors:
@@ -218,6 +224,11 @@ def _prediction(subject: Subject, base: str, variant: str) -> tuple[str, bool, s
         return "v_prediction", zero, "The .yaml beside it says that it predicts v."
     prediction, how = _by_spread(subject, variant) if base == "sd2" else ("epsilon", "Nothing says that it predicts v.")
     return prediction, zero, how
+
+
+def ends_in_noise(names: Container[str], metadata: Mapping[str, str]) -> bool:
+    """Whether a file says that its schedule ends in pure noise: by ComfyUI's mark, or by kohya's metadata."""
+    return "ztsnr" in names or metadata.get("ss_zero_terminal_snr", "").lower() == "true"
 
 
 def _by_spread(subject: Subject, variant: str) -> tuple[str, str]:

@@ -51,6 +51,7 @@ FAMILIES = (  # which sort it is, by roles that a module of it has; the first on
     ("lora", PAIR),
     ("full", ("diff",)),
     ("full", ("set_weight",)),
+    ("full", ("w_norm",)),
 )
 SHOWN = {
     "loha": "LoHa",
@@ -71,7 +72,6 @@ OTHERS = tuple(
     for what, pattern in (
         ("FLUX.1", r"double_blocks_\d|(^|_)single_blocks_\d|single_transformer_blocks_\d"),
         ("Stable Diffusion 3", r"joint_blocks_\d|^lora_te3_"),
-        ("Stable Cascade", r"lora_prior_unet"),
         ("an AnimateDiff motion module", r"motion_modules|temporal_transformer"),
         (
             "a transformer such as FLUX.1's or Stable Diffusion 3's",
@@ -81,6 +81,7 @@ OTHERS = tuple(
         ("another transformer", r"(^|_)layers_\d+_(attention|self_attn|mlp|feed_forward)_"),
     )
 )
+PRIOR = "lora_prior_unet_"  # its modules are named as those of our UNets
 UNET_PLACE = re.compile(  # the part of a module's name that says where in a UNet it lies
     r"(down|up)_blocks_\d+_(attentions_)?|(input|output)_blocks_\d+_(1_(transformer|proj|norm))?|mid(dle)?_block_"
 )
@@ -224,7 +225,9 @@ def _signs(modules: Modules) -> Signs:
     signs = Signs()
     for stem, roles in modules.roles.items():
         module = stem.replace(".", "_")
-        if (place := UNET_PLACE.search(module)) and "motion_modules" not in module:
+        if module.startswith(PRIOR):
+            signs.other = "Stable Cascade"
+        elif (place := UNET_PLACE.search(module)) and "motion_modules" not in module:
             signs.places.add(place[0])
             if depth := UNET_DEPTH.search(module):
                 signs.places.add(depth[0])
