@@ -203,8 +203,10 @@ def way_out(entry: ModelEntry) -> str:
         return "Get the file again; where it came from, its size and hash can be compared."
     if " yet" in entry.reason:
         return "It can stay where it is: it is in the list when a later version can use it."
-    if entry.kind == "unknown":
+    if "no kind that is known" in entry.reason:
         return "It can stay where it is. If you know what it is, say so below, and it is listed among its like."
+    if entry.kind == "unknown":
+        return "It can stay where it is."
     return "Choose another model of this kind; the list can be narrowed to those that can be used."
 
 

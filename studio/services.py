@@ -139,7 +139,7 @@ class Studio:
         found = (entry, *(model for kind in controls if (model := self._control_model(kind, entry)) is not None))
         self.selected = found
         if self.library.start_hashing(found):
-            self.events.publish({"type": "loading", "name": entry.name, "state": "loading"}, LOCAL_USER.name)
+            self.events.publish(self._loading(entry.name, "reading"), LOCAL_USER.name)
             threading.Thread(target=self.warm_up, args=(found,), name="prefetch", daemon=True).start()
         else:
             self.warm_up(found)
@@ -157,9 +157,14 @@ class Studio:
             locations = [self.library.location(entry) for entry in found]
         except StudioError as error:
             log.warning("warming up: %s", error)  # the job that needs it will say so to whoever asked
+            self.events.publish(self._loading(found[0].name, "failed", error.sentence()), LOCAL_USER.name)
             return
         if self.selected is found:
             self.dispatcher.prefetch(locations[0], tuple(locations[1:]))
+
+    def _loading(self, name: str, state: str, reason: str = "") -> dict[str, Any]:
+        """How a checkpoint that was chosen comes into memory, as the worker tells it later."""
+        return {"type": "loading", "name": name, "state": state, "seconds": 0.0, "reason": reason}
 
     # ---- pictures
 

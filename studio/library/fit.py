@@ -27,11 +27,13 @@ def misfit(
     """Why the model cannot be used with the checkpoint, naming those of `others` that can; None if it can."""
     if fits(entry, checkpoint):
         return None
-    known = [e.name for e in others if e.usable and e.base != "unknown" and fits(e, checkpoint)]
+    alike = [e for e in others if e.usable and e.base != "unknown" and e.control_kind == entry.control_kind]
+    known = [e.name for e in alike if fits(e, checkpoint)]
     expected, found = base_word(checkpoint.base), base_word(entry.base)
     if known:
         hint = f"{'These fit' if len(known) > 1 else 'This one fits'}: {', '.join(known[:NAMED])}."
     else:
         own = " The checkpoint's own does its work." if entry.kind == "vae" else ""
-        hint = f"There is no {kind_word(entry.kind)} for {expected} here yet.{own}"
+        what = f"{entry.control_kind} {kind_word(entry.kind)}".strip()
+        hint = f"There is no {what} for {expected} here yet.{own}"
     return BaseModelMismatchError(entry.name, expected=expected, found=found, hint=hint)

@@ -173,7 +173,9 @@ class CreateEvents:
         stays = (sheet["w"], sheet["h"]) == (drawing.get("w"), drawing.get("h"))
         return gr.skip() if stays else sheet | {"refit": True}
 
-    def checkpoint_chosen(self, current: str, drawing: Mapping[str, Any], event: gr.EventData) -> Values:
+    def checkpoint_chosen(
+        self, current: str, drawing: Mapping[str, Any], use_sketch: bool, event: gr.EventData
+    ) -> Values:
         """The checkpoint with its card's defaults, and warmed up; prompt and drawing stay; or why it is refused."""
         wanted = str(event._data.get("name") or "")
         try:
@@ -186,7 +188,13 @@ class CreateEvents:
         updates = {self.tab.fields[name]: value for name, value in values.items()}
         updates[self.tab.fields["vae"]] = self.vaes(wanted, "")
         pad = self.refit(drawing, card.native_size, card.native_size)
+        updates[self.tab.notice] = self.sketch_trouble(wanted) if use_sketch else None
         return updates | {self.tab.shape: "Square", self.tab.pad: pad, self.tab.preset: ""}
+
+    def sketch_trouble(self, checkpoint: str) -> Notice | None:
+        """That the checkpoint has nothing to follow the sketch with, said before Generate is pressed."""
+        trouble = self.studio.control_trouble(KIND, checkpoint)
+        return None if trouble is None else error_notice(trouble) | {"kind": "quiet"}
 
     def models_changed(self, current: str) -> str | Choice:
         """The checkpoint after the folders were looked through; when it cannot be used any more, that is said."""
@@ -300,14 +308,18 @@ def wire_create(page: gr.Blocks, events: CreateEvents, pictures: list[OwnCompone
         )
         for component in pictures
     ]
-    checkpoint, prompt = tab.fields["checkpoint"], tab.fields["prompt"]
+    checkpoint, prompt, follow = (tab.fields[name] for name in ("checkpoint", "prompt", "use_sketch"))
     size = [tab.fields["width"], tab.fields["height"]]
     prompt.change(events.prompt_changed, [prompt, checkpoint], tab.words, trigger_mode="always_last", **quiet)
     chosen = [
         tab.shape.input(events.shape_chosen, [tab.shape, checkpoint, tab.pad], [*size, tab.pad], **quiet),
         *(side.input(events.size_typed, [*size, checkpoint, tab.pad], [tab.shape, tab.pad], **quiet) for side in size),
         checkpoint.choose(
-            events.checkpoint_chosen, [checkpoint, tab.pad], everything, trigger_mode="always_last", **quiet
+            events.checkpoint_chosen,
+            [checkpoint, tab.pad, follow],
+            everything,
+            trigger_mode="always_last",
+            **quiet,
         ),
         tab.preset.input(events.preset_chosen, {*fields, tab.preset}, everything, **quiet),
     ]

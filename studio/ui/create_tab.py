@@ -9,6 +9,7 @@ from gradio.components import Component
 from studio.errors import StudioError
 from studio.library.card import Card
 from studio.library.fit import fits
+from studio.library.words import base_word
 from studio.services import Studio
 from studio.ui.components.checkpoint_chooser import CheckpointChooser
 from studio.ui.components.open_slider import OpenSlider
@@ -133,13 +134,12 @@ def main_row(studio: Studio, start: dict[str, Any]) -> tuple[dict[str, Component
 
 
 def vae_choices(studio: Studio, checkpoint: str | None) -> list[tuple[str, str]]:
-    """The autoencoders as (label, name); those made for another base model say so, and are refused when asked for."""
+    """The autoencoders as (label, name), those that fit first; the others say what they are for, and are refused."""
     chosen = next((entry for entry in studio.checkpoints() if entry.name == checkpoint), None)
-    rows = [("The checkpoint's own", "")]
-    for entry in studio.library.entries("vae"):
-        misfit = chosen is not None and not fits(entry, chosen)
-        rows += [(f"{entry.name} (made for {entry.base})" if misfit else entry.name, entry.name)] * entry.usable
-    return rows
+    usable = [entry for entry in studio.library.entries("vae") if entry.usable]
+    fitting = [entry for entry in usable if chosen is None or fits(entry, chosen)]
+    own = [("The checkpoint's own", ""), *((entry.name, entry.name) for entry in fitting)]
+    return own + [(f"{e.name} (made for {base_word(e.base)})", e.name) for e in usable if e not in fitting]
 
 
 def more_options(studio: Studio, start: dict[str, Any]) -> dict[str, Component]:

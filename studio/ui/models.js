@@ -106,6 +106,8 @@ Object.assign(
         M.emit("scan", e);
       } else if (e?.type === "loading" || e?.type === "resident") {
         shared[e.type] = e;
+        if (e.type === "resident" && e.models.some((m) => m.name === shared.loading?.name))
+          shared.loading = null; // a picture that came first has loaded it
         M.emit(e.type, e);
       } else if (e?.type === "download") {
         shared.downloads.set(e.id, { ...shared.downloads.get(e.id), ...e });

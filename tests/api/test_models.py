@@ -3,10 +3,15 @@ import json
 import pytest
 
 from studio.errors import ModelNotFoundError
-from studio.models import Models
+from studio.messages import Resident
+from studio.models import Models, plain_text
 from studio.services import Studio
 from tests.api.kit import png
+from tests.library.cases import AUTOENCODERS, CHECKPOINTS, CONTROLS
+from tests.library.headers import write_case
 from tests.library.kit import write_model
+
+NAME = "control_v11p_sd15_canny"
 
 
 @pytest.fixture
@@ -42,6 +47,62 @@ def test_details_say_where_it_lies_and_how_we_know(local, oil):
     assert (found["tensors"], found["duplicates"], found["last_used"]) == (1, [], None)
     assert found["way_out"]
     assert local.get("/api/v1/models/gone").status_code == 404
+
+
+def test_rows_and_details_say_what_does_not_fit_the_checkpoint_as_the_jobs_do(studio, local):
+    write_case(studio.settings.paths.models / "controlnet", CONTROLS["control-sd1"])
+    studio.library.refresh()
+    rows = {row["name"]: row for row in find(local, kind="controlnet", checkpoint="starter-desk")["models"]}
+    assert {name: row["fits"] for name, row in rows.items()} == {NAME: False, "controlnet-scribble": True}
+    assert all(row["fits"] for row in find(local, kind="controlnet")["models"])
+    found = local.get(f"/api/v1/models/{rows[NAME]['key']}", params={"checkpoint": "starter-desk"}).json()
+    map_id = local.post("/api/v1/assets", content=png()).json()["id"]
+    wanted = {"prompt": "a", "controls": [{"kind": "scribble", "model": NAME, "map": map_id}]}
+    refused = local.post("/api/v1/jobs", json=wanted)
+    assert refused.status_code == 422
+    assert found["misfit"] == f"{refused.json()['detail']} {refused.json()['hint']}"
+    assert "misfit" not in local.get(f"/api/v1/models/{rows['controlnet-scribble']['key']}").json()
+
+
+def test_nothing_is_read_for_a_request_that_is_refused(studio, local, monkeypatch):
+    write_case(studio.settings.paths.models / "vae", AUTOENCODERS["vae-sdxl"])
+    studio.library.refresh()
+    monkeypatch.setattr(studio.library, "content_id", lambda entry: pytest.fail("it was read"))
+    assert local.post("/api/v1/jobs", json={"prompt": "a", "vae": "sdxl_vae"}).status_code == 422
+
+
+def test_memory_is_freed_by_the_owner_alone_and_not_while_it_is_in_use(studio, local, ann, monkeypatch):
+    held = Resident(models=(), memory={"process": 5})
+    monkeypatch.setattr(studio.dispatcher, "free", lambda: held)
+    assert local.post("/api/v1/free").json() == {"models": [], "memory": {"process": 5}}
+    assert ann.post("/api/v1/free").status_code == 403
+    monkeypatch.setattr(studio.dispatcher, "free", lambda: None)
+    assert local.post("/api/v1/free").status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "<p>Better at <b>everything</b>.</p><p>Use &lt;7 steps.<br/>Or 8.</p>",
+            "Better at everything.\nUse <7 steps.\nOr 8.",
+        ),
+        ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+    ],
+)
+def test_a_description_is_shown_without_its_tags(text, expected):
+    assert plain_text(text) == expected
+
+
+def test_a_checkpoint_without_its_control_model_is_warmed_up_alone(studio):
+    write_case(studio.settings.paths.models / "checkpoints", CHECKPOINTS["sdxl"])
+    studio.library.refresh()
+    studio.library.start_hashing = lambda found: True
+    studio.warm_up = lambda found: None
+    studio.prefetch("model", ("scribble",))
+    assert [entry.name for entry in studio.selected] == ["model"]
+    assert "no scribble ControlNet for SDXL" in str(studio.control_trouble("scribble", "model"))
+    assert studio.control_trouble("scribble", None) is None
 
 
 def test_notes_and_corrections_are_kept_and_found(local, oil):

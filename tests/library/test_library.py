@@ -148,7 +148,7 @@ def test_a_name_that_is_misspelled_gets_suggestions(data):
 def test_a_control_model_for_another_base_is_named_in_the_refusal(data):
     with pytest.raises(ModelNotFoundError) as refused:
         Library(data).control_model_for("scribble", "sd1")
-    assert "starter-" in refused.value.hint
+    assert "the starter model" in refused.value.hint
 
 
 def test_params_whose_model_has_changed_are_refused(data):

@@ -63,6 +63,7 @@ const refusal = el("div", { class: "mq-notice mq-refusal", role: "alert", hidden
 const live = el("span", { class: "mq-sr", "aria-live": "polite" });
 root.append(el("div", { class: "mq-anchor" }, face, popover, refusal), live);
 
+const SWAPS = { reading: "reading it for the first time", loading: "loading" };
 let rows = [],
   at = -1,
   asked = null,
@@ -99,10 +100,11 @@ function refuse(said) {
 function showLoading() {
   const job = M.running(),
     step = job && state.progress.get(job.id),
-    swap = shared.loading?.name === shared.checkpoint && shared.loading.state === "loading";
+    swap = shared.loading?.name === shared.checkpoint && SWAPS[shared.loading.state];
   const busy = asked || swap || (step?.phase === "loading" && job.params?.checkpoint === shared.checkpoint);
   track.hidden = !busy;
   face.setAttribute("aria-busy", Boolean(busy));
+  if (props.value?.name) facts.textContent = swap || M.factsOf(props.value) || "base unknown";
   const words = !busy ? "" : asked ? `Choosing ${asked}` : `Loading ${shared.checkpoint}`;
   if (live.textContent !== words) live.textContent = words;
   element.dataset.loading = busy ? "1" : "";
@@ -205,6 +207,7 @@ M.on(element, "loading", (e) => {
     refuse({ text: `${e.name} could not be loaded.`, hint: e.reason });
   showLoading();
 });
+M.on(element, "resident", showLoading);
 M.on(element, "scan", (e) => {
   if (e.state === "done") trigger("look", {});
 });

@@ -22,9 +22,10 @@ async function open(chosen) {
   show();
   M.emit("model-shown", row.key);
   try {
-    const full = await M.call("GET", `models/${chosen.key}`);
+    const query = shared.checkpoint ? "?" + new URLSearchParams({ checkpoint: shared.checkpoint }) : "";
+    const full = await M.call("GET", `models/${chosen.key}${query}`);
     if (row?.key !== chosen.key) return;
-    row = { ...row, ...full, full: true };
+    row = { ...row, misfit: "", ...full, full: true };
     show();
   } catch (error) {
     if (row?.key === chosen.key) body?.append(el("p", { class: "mq-notice", role: "alert", text: error.message }));
@@ -79,7 +80,7 @@ function facts() {
         el("span", { class: "mq-hash", text: row.sha256, title: row.sha256 }),
         button("copy", "Copy the hash", () => M.copy(row.sha256)),
       )
-    : SINGLE.test(row.path ?? "") && "not counted yet: it is when the model is first used";
+    : SINGLE.test(row.path ?? "") && "not known yet: the file is read when it is first used";
   const rows = [
     [
       "How we know",
@@ -88,7 +89,7 @@ function facts() {
         : row.evidence,
       "mq-plain-text",
     ],
-    ["Precision", row.precision],
+    ["Precision", row.precision !== "unknown" && row.precision],
     ["Predicts", M.isCheckpoint(row) && M.predictionWord(row.prediction_type)],
     ["Stored as", row.format],
     ["Size", row.bytes && `${M.size(row.bytes)}${row.tensors ? `, ${M.number(row.tensors)} tensors` : ""}`],
@@ -116,6 +117,7 @@ function show() {
     title,
     el("p", { class: "mq-details-what", text: sentence() }),
     unusable(),
+    undrawn(),
     actions(),
     row.description ? el("p", { class: "mq-details-about", text: row.description }) : null,
     words(),
@@ -147,7 +149,7 @@ function show() {
   element.dataset.full = row.full ? "1" : "";
 }
 function unusable() {
-  if (row.usable) return null;
+  if (row.usable) return row.misfit ? misfit() : null;
   return el(
     "div",
     { class: "mq-notice mq-why", role: "note" },
@@ -157,6 +159,29 @@ function unusable() {
       el("strong", { text: "Why can't I use this?" }),
       el("p", { text: row.reason }),
       row.way_out ? el("p", { text: row.way_out }) : null,
+    ),
+  );
+}
+function undrawn() {
+  const kinds = props.value?.control_kinds ?? [];
+  if (row.kind !== "controlnet" || !row.usable || kinds.includes(row.control_kind)) return null;
+  const way = "python launch.py generate --control scribble=MAP.png,model=" + row.name;
+  return el(
+    "p",
+    { class: "mq-hint", id: "model-undrawn" },
+    "The canvas draws no maps for it yet. A finished map works from the command line: ",
+    el("code", { text: way }),
+  );
+}
+function misfit() {
+  return el(
+    "div",
+    { class: "mq-notice mq-why", role: "note", id: "model-misfit" },
+    el(
+      "div",
+      {},
+      el("strong", { text: `Not with ${shared.checkpoint}` }),
+      el("p", { text: row.misfit }),
     ),
   );
 }
@@ -331,5 +356,5 @@ M.on(element, "model-changed", (changed) => {
   const star = panel.querySelector("#model-star");
   star?.setAttribute("aria-pressed", Boolean(row.favourite));
 });
-M.on(element, "checkpoint", () => row && show());
+M.on(element, "checkpoint", () => row && open(row));
 element.dataset.ready = "1";

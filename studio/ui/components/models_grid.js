@@ -91,10 +91,11 @@ root.append(
 // ---- fetching: pages by number, each once; an answer to an older question is thrown away
 async function fetchPage(number) {
   const mine = turn;
-  pages.set(number, null);
+  if (!pages.get(number)) pages.set(number, null);
   const query = new URLSearchParams({ q: search.value.trim(), sort: filters.sort, offset: number * PAGE, limit: PAGE });
   for (const name of ["kind", "base"]) if (filters[name]) query.set(name, filters[name]);
   for (const name of ["usable", "favourite"]) if (filters[name]) query.set(name, "true");
+  if (shared.checkpoint) query.set("checkpoint", shared.checkpoint); // rows say whether they fit it
   try {
     const answer = await M.call("GET", "models?" + query);
     if (mine !== turn) return;
@@ -118,6 +119,10 @@ function reload() {
   at = 0;
   grid.dataset.stale = "1"; // what was there stays until the answer comes: no flicker while typing
   fetchPage(0);
+}
+function renew() {
+  turn++; // the same rows, which another checkpoint may suit or not
+  for (const number of pages.keys()) fetchPage(number);
 }
 const rowAt = (index) => pages.get(Math.floor(index / PAGE))?.[index % PAGE];
 function eachRow(change) {
@@ -237,6 +242,7 @@ function card(index, kept) {
         row.key,
         row.favourite,
         row.usable,
+        row.fits,
         row.kind,
         row.base,
         row.name === shared.checkpoint,
@@ -252,7 +258,9 @@ function card(index, kept) {
 }
 function made(row, index) {
   const chosen = M.isCheckpoint(row) && row.name === shared.checkpoint;
-  const said = [M.kindWord(row.kind), M.factsOf(row), row.usable ? "" : "cannot be used"].filter(Boolean).join(", ");
+  const chosenBase = row.fits === false ? `made for ${M.baseOf(row)}, which ${shared.checkpoint} is not` : "";
+  const cannot = !row.usable && (/ yet\b/.test(row.reason) ? "Not used yet" : "Cannot be used");
+  const said = [M.kindWord(row.kind), M.factsOf(row), cannot && cannot.toLowerCase(), chosenBase];
   return el(
     "div",
     {
@@ -267,8 +275,8 @@ function made(row, index) {
       {
         type: "button",
         class: "mq-model-open",
-        title: row.usable ? row.name : `${row.name}\n${row.reason}`,
-        "aria-label": `${row.name}, ${said}`,
+        title: [row.name, row.usable ? M.capital(chosenBase) : row.reason].filter(Boolean).join("\n"),
+        "aria-label": [row.name, ...said].filter(Boolean).join(", "),
         "aria-current": row.key === open ? "true" : undefined,
         onclick: () => show(row, index),
       },
@@ -278,12 +286,13 @@ function made(row, index) {
         M.preview(row),
         row.has_preview ? M.glyph(row.kind, { class: "mq-icon mq-model-kind" }) : null,
         chosen ? el("span", { class: "mq-model-badge", text: "In use" }) : null,
-        row.usable ? null : el("span", { class: "mq-model-badge mq-cannot", text: "Cannot be used" }),
+        cannot ? el("span", { class: "mq-model-badge mq-cannot", text: cannot }) : null,
+        chosenBase ? el("span", { class: "mq-model-badge mq-cannot mq-misfit", text: "Does not fit" }) : null,
       ),
       el("span", { class: "mq-model-name", text: row.name }),
       el("span", {
-        class: "mq-model-facts mq-mono",
-        text: [M.capital(M.kindWord(row.kind)), row.has_preview && M.baseOf(row), M.size(row.bytes)]
+        class: "mq-model-facts",
+        text: [row.kind === "unknown" ? "Not recognised" : M.capital(M.kindWord(row.kind)), row.has_preview && M.baseOf(row), M.size(row.bytes)]
           .filter(Boolean)
           .join(" · "),
       }),
@@ -365,7 +374,7 @@ const later = () => {
 };
 addEventListener("scroll", later, { capture: true, passive: true });
 new ResizeObserver(later).observe(grid);
-M.on(element, "checkpoint", layout);
+M.on(element, "checkpoint", renew);
 M.on(element, "user", reload);
 M.on(element, "model-changed", (row) => {
   eachRow((old) => (old.key === row.key ? { ...old, ...row } : old));
