@@ -8,7 +8,6 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,9 @@ from torch import Tensor
 
 from studio.engine.tensors import write_tensors
 from studio.errors import ModelNotFoundError, StorageError
+from studio.library.pickles import INERT, PARAMETER_TABLE, leaves
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-NESTS = ("state_dict", "params_ema", "params", "model_state_dict", "module", "string_to_param")
-# Source: the globals that v1-5-pruned.ckpt, sd-v1-4-full-ema.ckpt and v2-1 name, as listed by picklescan.
-INERT = (
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-    "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
-    "pytorch_lightning.callbacks.ModelCheckpoint",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
-)
 WAY_OUT = "Get this model as a .safetensors file, or convert it with the program that made it."
 
 
@@ -41,6 +31,15 @@ class Inert:
 
     def __setstate__(self, _: object) -> None:
         """Drop what it held."""
+
+
+class ParameterTable(dict[str, Tensor]):
+    """Stands for torch's ParameterDict, in which early embeddings lie: only its parameters are kept."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the parameters of a module's attributes."""
+        held = state.get("_parameters") if isinstance(state, dict) else None
+        self.update(held if isinstance(held, dict) else {})
 
 
 def read_pickle(file: Path, title: str) -> dict[str, Tensor]:
@@ -77,21 +76,15 @@ def convert(source: Path, out: Path) -> Path:
 
 def _load(file: Path) -> Any:
     """Without code: what is no tensor or plain value raises an UnpicklingError."""
-    names: list[Any] = [(Inert, name) for name in INERT]
+    names: list[Any] = [*((Inert, name) for name in INERT), (ParameterTable, PARAMETER_TABLE)]
     with warnings.catch_warnings(), torch.serialization.safe_globals(names):
         warnings.simplefilter("ignore")  # old files have storages that torch calls outdated
         return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
 
 
 def _tensors(found: Any) -> dict[str, Tensor]:
-    for nest in NESTS:
-        if isinstance(found, Mapping) and isinstance(inner := found.get(nest), Mapping):
-            found = inner
-    if isinstance(found, Tensor):
-        return {"emb_params": found}
-    if not isinstance(found, Mapping):
-        return {}
-    return {str(name): value for name, value in found.items() if isinstance(value, Tensor) and not value.is_sparse}
+    """Every tensor, under the name by which the file was identified."""
+    return leaves(found, lambda value: isinstance(value, Tensor) and not value.is_sparse)
 
 
 def _refusal(said: str, title: str) -> ModelNotFoundError:

@@ -10,7 +10,7 @@ import errno
 import math
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -20,8 +20,18 @@ from studio.library.header import BITS, DIMENSIONS_MAX, SIZE_MAX, Header, Header
 PROGRAM_MAX = 4 << 20  # that of a checkpoint has half a megabyte
 DEPTH = 8  # of tables within tables
 NAME_MAX = 500
-WAY_OUT = "if you trust it, `python launch.py models convert` makes a safetensors file of it"
-WRAPPERS = ("state_dict", "model_state_dict", "params_ema", "params-ema", "params", "model", "net")
+WAY_OUT = "try `python launch.py models convert`, which runs no code either, or get it as a .safetensors file"
+WRAPPERS = ("state_dict", "model_state_dict", "params_ema", "params-ema", "params", "model", "net", "module")
+# What the training program of the original checkpoints left in them, and nobody needs.
+# Source: the globals that v1-5-pruned.ckpt, sd-v1-4-full-ema.ckpt and v2-1 name, as listed by picklescan.
+INERT = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
+    "pytorch_lightning.callbacks.ModelCheckpoint",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+)
 STORAGES = {
     "torch.DoubleStorage": "F64",
     "torch.FloatStorage": "F32",
@@ -36,14 +46,15 @@ STORAGES = {
     "torch.storage.UntypedStorage": "U8",
 }
 DTYPES = {"torch.float8_e4m3fn": "F8_E4M3", "torch.float8_e5m2": "F8_E5M2"}  # they come with a plain storage
-TABLES = ("collections.OrderedDict", "torch.nn.modules.container.ParameterDict")
+PARAMETER_TABLE = "torch.nn.modules.container.ParameterDict"
+TABLES = ("collections.OrderedDict", PARAMETER_TABLE)
 REBUILT = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_tensor")
 PARAMETERS = ("torch._utils._rebuild_parameter", "torch.nn.parameter.Parameter")
 NOTHING = (
     *(f"torch.{name}" for name in ("Size", "device", "float16", "float32", "float64", "bfloat16", "int64", "int32")),
     *("_codecs.encode", "__builtin__.set", "builtins.set"),
 )
-ALLOWED = {*STORAGES, *DTYPES, *TABLES, *REBUILT, *PARAMETERS, *NOTHING}
+ALLOWED = {*STORAGES, *DTYPES, *TABLES, *REBUILT, *PARAMETERS, *NOTHING, *INERT}
 BROKEN = (IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, struct.error)
 
 
@@ -229,11 +240,16 @@ class _Machine:
             self.fill([item for pair in cast(dict[Any, Any], inner).items() for item in pair])
 
     def fill(self, items: list[Any]) -> None:
-        """Keys and values for the table on top. Keys are texts or numbers: nothing whose hash takes long."""
+        """Keys and values for the table on top. Keys are texts or numbers: nothing whose hash takes long.
+
+        What lies under a class, as a training program's notes do, is left out.
+        """
         table = self.stack[-1]
         if not isinstance(table, dict):
             raise TypeError("no table")
         for key, value in zip(items[::2], items[1::2], strict=True):
+            if isinstance(key, _Imported):
+                continue
             if not isinstance(key, str | int) or (isinstance(key, str) and len(key) > NAME_MAX):
                 raise TypeError("a key that is neither a name nor a number")
             cast(dict[Any, Any], table)[key] = value
@@ -310,29 +326,37 @@ STEPS: dict[int, Callable[[_Machine], Any]] = {
 }
 
 
-def _unwrapped(root: Any) -> Any:
-    """The table that holds the weights: trainers put it beside their own notes."""
-    table = cast(dict[Any, Any], root) if isinstance(root, dict) else {}
-    for name in WRAPPERS:
-        if isinstance(table.get(name), dict) and table[name]:
-            return table[name]
-    return cast(Any, root)
-
-
 def _tensors(root: Any) -> dict[str, _Tensor]:
-    """Every tensor by its joined name; each table is looked into once, so that loops end."""
-    found: dict[str, _Tensor] = {}
+    return leaves(root, lambda value: isinstance(value, _Tensor))
+
+
+def leaves(root: Any, is_leaf: Callable[[Any], bool]) -> dict[str, Any]:
+    """Everything of that sort in tables and lists, by its joined name; each is looked into once, so that loops end.
+
+    Trainers put the table that holds the weights beside their own notes: it alone is looked into, if there is one.
+    """
+    found: dict[str, Any] = {}
     seen: set[int] = set()
     waiting: list[tuple[str, Any, int]] = [("", _unwrapped(root), 0)]
     while waiting:
         name, value, depth = waiting.pop()
-        if isinstance(value, _Tensor):
+        if is_leaf(value):
             found[name or "tensor"] = value
-        elif isinstance(value, dict | list) and id(cast(Any, value)) not in seen and depth < DEPTH:
+        elif isinstance(value, Mapping | list) and id(cast(Any, value)) not in seen and depth < DEPTH:
             seen.add(id(cast(Any, value)))
-            items = cast(Any, value.items() if isinstance(value, dict) else enumerate(cast(list[Any], value)))
+            items = cast(Any, value.items() if isinstance(value, Mapping) else enumerate(cast(list[Any], value)))
             waiting += reversed([(f"{name}.{key}" if name else str(key), inner, depth + 1) for key, inner in items])
     return found
+
+
+def _unwrapped(root: Any) -> Any:
+    while isinstance(root, Mapping):
+        table = cast(Mapping[Any, Any], root)
+        inner = next((table[name] for name in WRAPPERS if isinstance(table.get(name), Mapping) and table[name]), None)
+        if inner is None:
+            break
+        root = inner
+    return cast(Any, root)
 
 
 def _texts(root: Any) -> dict[str, str]:

@@ -9,6 +9,9 @@ from safetensors.torch import load_file
 from studio.engine import pickles
 from studio.engine.pickles import convert, read_pickle
 from studio.errors import ModelNotFoundError, StorageError
+from studio.library.header import read_header
+from studio.library.identify import identify
+from studio.library.pickles import WRAPPERS, read_pickle_header
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b.bias": torch.ones(2, dtype=torch.bfloat16)}
 
@@ -24,7 +27,7 @@ class Runs:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("nest", ["state_dict", "params_ema", None])
+@pytest.mark.parametrize("nest", [*WRAPPERS, None])
 def test_tensors_are_found_where_programs_put_them(tmp_path, zipped, nest):
     held = TENSORS if nest is None else {nest: TENSORS, "epoch": 3, "name": "x"}
     torch.save(held, tmp_path / "m.ckpt", _use_new_zipfile_serialization=zipped)
@@ -98,6 +101,32 @@ def test_converting_keeps_every_bit(tmp_path):
     found = load_file(out)
     assert found.keys() == held.keys()
     assert all(torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in held.items())
+
+
+LAYERS = {f"linear.{n}.weight": torch.ones(shape) for n, shape in enumerate(((1536, 768), (768, 1536)))}
+VECTORS = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.ones(2, 768))})
+
+
+@pytest.mark.parametrize(
+    ("held", "kind"),
+    [
+        ({"string_to_token": {"*": 265}, "string_to_param": {"*": torch.ones(2, 768)}, "name": "oil"}, "embedding"),
+        ({"<cat-toy>": torch.ones(768)}, "embedding"),
+        ({"string_to_token": {"*": 265}, "string_to_param": VECTORS, "name": "oil"}, "embedding"),
+        ({768: [dict(LAYERS), dict(LAYERS)], "step": 5, "name": "oil"}, "hypernetwork"),
+        ({"params_ema": {"body.0.weight": torch.ones(8, 3, 3, 3), "body.1.weight": torch.ones(8)}}, "upscaler"),
+    ],
+)
+def test_what_was_converted_is_what_it_was(tmp_path, held, kind):
+    torch.save(held, tmp_path / "oil.pt")
+    convert(tmp_path / "oil.pt", tmp_path / "oil.safetensors")
+    before, after = identify(tmp_path / "oil.pt"), identify(tmp_path / "oil.safetensors")
+    assert before.kind == kind
+    assert after == before
+    assert (
+        read_header(tmp_path / "oil.safetensors").tensors.keys()
+        == read_pickle_header(tmp_path / "oil.pt").tensors.keys()
+    )
 
 
 def test_converting_writes_over_nothing(tmp_path):

@@ -174,6 +174,16 @@ def test_what_a_training_leaves_in_a_checkpoint_is_named(tmp_path):
     assert "argparse.Namespace" in refusal(file)
 
 
+def test_the_notes_of_the_original_checkpoints_training_do_no_harm(tmp_path):
+    """v1-5-pruned.ckpt has callbacks under their class, and numbers of numpy's."""
+    number = b"cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX\x02\x00\x00\x00f8K\x00K\x01\x87R(K\x03tb"
+    best = number + b"U\x08\0\0\0\0\0\0\0\0\x86R"
+    callback = b"cpytorch_lightning.callbacks.model_checkpoint\nModelCheckpoint\n}X\x04\x00\x00\x00best" + best + b"ss"
+    program = b"\x80\x02}X\x09\x00\x00\x00callbacks}" + callback + b"X\x05\x00\x00\x00epochK\x07s."
+    found = read_pickle_header(with_program(tmp_path, program))
+    assert (found.tensors, found.metadata) == ({}, {"epoch": "7"})
+
+
 def test_a_program_that_runs_is_told_from_weights(tmp_path):
     file = with_program(tmp_path, b"}.", [("code/__torch__.py", "def forward(): ...")])
     assert "TorchScript" in refusal(file)
@@ -196,7 +206,7 @@ def test_every_name_on_the_list_is_one_that_torch_allows_too():
     from torch._weights_only_unpickler import _get_allowed_globals
 
     more = {"torch.nn.modules.container.ParameterDict", "__builtin__.set", "builtins.set"}
-    assert set(pickles.ALLOWED) - more <= set(_get_allowed_globals())
+    assert set(pickles.ALLOWED) - more - set(pickles.INERT) <= set(_get_allowed_globals())
 
 
 def test_pickles_of_our_own_data_have_the_instructions_that_are_known(tmp_path):
