@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, cast
@@ -14,6 +15,7 @@ from studio import __version__
 from studio.environment import has_nvidia
 from studio.errors import StudioError
 from studio.library.index import Library
+from studio.library.words import kind_word
 from studio.lock import running_studio
 from studio.settings import BUILTIN, Settings
 
@@ -33,6 +35,7 @@ PACKAGES = (
 OPTIONAL = ("torchvision", "xformers")
 PROBE_SECONDS = 180
 LOW_DISK_GB = 2.0
+DAMAGED = ("damaged", "web page", "is empty")
 
 
 @dataclass(frozen=True)
@@ -160,10 +163,15 @@ def models(settings: Settings, problems: list[Problem]) -> dict[str, Any]:
         problems.append(Problem(str(error), error.hint))
         return {}
     usable = [entry for entry in entries if entry.usable]
+    damaged = [entry.name for entry in entries if any(word in entry.reason for word in DAMAGED)]
+    if damaged:
+        what = f"These models are damaged: {', '.join(damaged[:10])}{', ...' if len(damaged) > 10 else ''}."
+        problems.append(Problem(what, "Get them again; `python launch.py models list` says what is wrong.", False))
     if not any(entry.kind == "checkpoint" for entry in usable):
         way_out = "Restore assets/starter, or put a diffusers folder into data/models/checkpoints."
         problems.append(Problem("There is no checkpoint to make pictures with.", way_out))
     return {
+        "found": dict(Counter(kind_word(entry.kind) for entry in entries).most_common()),
         "usable": [f"{entry.name} ({entry.kind}, {entry.base})" for entry in usable],
         "unusable": {entry.name: entry.reason for entry in entries if not entry.usable},
     }
@@ -175,13 +183,20 @@ def report(facts: dict[str, Any], problems: list[Problem]) -> str:
     for name, value in facts.items():
         if isinstance(value, dict):
             lines.append(f"{name}:")
-            lines += [f"  {key}: {_shown(item)}" for key, item in cast(dict[str, Any], value).items()]
+            lines += [f"  {key}: {_brief(key, item)}" for key, item in cast(dict[str, Any], value).items()]
         else:
             lines.append(f"{name}: {_shown(value)}")
     lines.append("")
     for problem in problems:
         lines += [f"{'wrong' if problem.stops else 'note'}: {problem.what}", f"  do: {problem.way_out}"]
+    if "unusable" in facts.get("models", {}):
+        lines.append("Why a model cannot be used: python launch.py models list")
     return "\n".join([*lines, *([] if problems else ["Nothing is wrong."])])
+
+
+def _brief(key: str, value: Any) -> str:
+    """A value for people, who have hundreds of models that cannot be used."""
+    return str(len(value)) if key == "unusable" else _shown(value)
 
 
 def _shown(value: object) -> str:

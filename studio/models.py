@@ -198,7 +198,7 @@ def way_out(entry: ModelEntry) -> str:
     if entry.usable:
         return ""
     if "models convert" in entry.reason:
-        return f"Only if you trust it: python launch.py models convert {shlex.quote(shown(entry.path))}"
+        return f"Try: python launch.py models convert {shlex.quote(shown(entry.path))}"
     if any(word in entry.reason for word in DAMAGED):
         return "Get the file again; where it came from, its size and hash can be compared."
     if " yet" in entry.reason:

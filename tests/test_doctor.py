@@ -91,3 +91,13 @@ def test_the_report_is_plain_text_with_the_way_out():
     assert "  xformers: -" in text
     assert text.endswith("wrong: The disk is full.\n  do: Free some space.")
     assert report(facts, []).endswith("Nothing is wrong.")
+
+
+def test_damaged_models_are_noted_and_the_others_counted(settings, probed, capsys):
+    folder = settings.paths.models / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cut.safetensors").write_bytes(b"")
+    assert doctor(settings, as_json=False) == 0
+    said = capsys.readouterr().out
+    assert "unusable: 1\n" in said
+    assert "note: These models are damaged: cut." in said

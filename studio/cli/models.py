@@ -3,14 +3,20 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from studio.database import open_studio_database
-from studio.errors import ModelNotFoundError
+from studio.errors import InvalidRequestError, ModelNotFoundError
+from studio.library.download.transfer import in_words
 from studio.library.entry import ModelEntry
 from studio.library.index import Library
 from studio.library.notes import Notes
+from studio.library.search import Query
+from studio.library.words import base_word, kind_word
+from studio.models import KINDS
 from studio.settings import Settings
+
+EVERY = 10**9
 
 
 def models(flags: argparse.Namespace, settings: Settings) -> int:
@@ -18,7 +24,13 @@ def models(flags: argparse.Namespace, settings: Settings) -> int:
     library = open_library(settings)
     if flags.action == "verify":
         return verify_models(library, flags.names, as_json=flags.json)
-    return list_models(library, as_json=flags.json)
+    if flags.kind and flags.kind not in KINDS:
+        raise InvalidRequestError(
+            f"There is no kind {flags.kind[:40]!r}.", field="kind", hint=f"Choose one of: {', '.join(KINDS)}."
+        )
+    usable = True if flags.usable else None
+    wanted = Query(text=" ".join(flags.words), kind=flags.kind, usable=usable, limit=EVERY)
+    return list_models(library.search(wanted).rows, as_json=flags.json)
 
 
 def open_library(settings: Settings) -> Library:
@@ -27,18 +39,43 @@ def open_library(settings: Settings) -> Library:
     return Library(settings, Notes(open_studio_database(settings.paths.studio_db)[0]) if known else None)
 
 
-def list_models(library: Library, *, as_json: bool) -> int:
-    """Print every model that was found, with the reason why one cannot be used."""
-    entries = library.entries()
+def list_models(entries: Sequence[ModelEntry], *, as_json: bool) -> int:
+    """Print models by kind, with the reason why one cannot be used."""
     if as_json:
         print(json.dumps([entry.to_dict() for entry in entries]))
         return 0
-    for entry in entries:
-        use = "" if entry.usable else f"  cannot be used: {entry.reason}"
-        print(f"{entry.kind:12} {entry.base:14} {entry.bytes / 1e6:9.1f} MB  {entry.name}{use}")
-    if not entries:
+    for kind in KINDS:
+        if group := [entry for entry in entries if entry.kind == kind]:
+            print("\n".join(table(kind, group)))
+    if entries:
+        usable = sum(entry.usable for entry in entries)
+        print(f"{len(entries):,} models, {usable:,} of which can be used.", file=sys.stderr)
+    else:
         print("No models were found. Put some into data/models, or use --models-from DIR.", file=sys.stderr)
     return 0
+
+
+def table(kind: str, group: Sequence[ModelEntry]) -> Iterator[str]:
+    """The lines of one kind; a reason that most of them share stands above them, once."""
+    common = shared_reason(group)
+    yield f"{heading(kind)}, {len(group):,}" + (f": {common}" if common else "")
+    for entry in group:
+        base = "starter" if entry.base.startswith("starter-") else base_word(entry.base).removeprefix("the ")
+        reason = entry.reason.removeprefix(common).strip()
+        why = "" if entry.usable or not reason else f"  ({reason})"
+        yield f"  {base:12} {in_words(entry.bytes):>9}  {entry.name}{why}"
+
+
+def heading(kind: str) -> str:
+    """A kind's name as a heading."""
+    word = "not recognised" if kind == "unknown" else f"{kind_word(kind)}s"
+    return word[:1].upper() + word[1:]
+
+
+def shared_reason(group: Sequence[ModelEntry]) -> str:
+    """The sentence with which every reason of the group begins; "" if one can be used, or if there are only few."""
+    first = {entry.reason and entry.reason.partition(". ")[0].removesuffix(".") + "." for entry in group}
+    return first.pop() if len(first) == 1 and len(group) > 1 else ""
 
 
 def verify_models(library: Library, names: Sequence[str], *, as_json: bool) -> int:
@@ -53,9 +90,12 @@ def verify_models(library: Library, names: Sequence[str], *, as_json: bool) -> i
     for verdict in verdicts:
         print(f"{'damaged' if verdict.problem else 'sound':8} {verdict.sha256[:10]:10}  {verdict.path}")
     for verdict in damaged:
-        print(f"{verdict.name}: {verdict.problem} Get the file again.", file=sys.stderr)
+        again = "" if "again" in verdict.problem else " Get the file again."
+        print(f"{verdict.name}: {verdict.problem}{again}", file=sys.stderr)
     if not damaged:
-        print(f"{len(verdicts)} models were read from end to end; all are sound.", file=sys.stderr)
+        said = "1 model was read from end to end; it is sound."
+        many = f"{len(verdicts)} models were read from end to end; all are sound."
+        print(said if len(verdicts) == 1 else many, file=sys.stderr)
     return 1 if damaged else 0
 
 

@@ -47,7 +47,9 @@ def build_parser() -> Parser:
     common = _common()
     _serve(commands.add_parser("serve", parents=[common], help="open the studio's page (the default)"))
     _generate(commands.add_parser("generate", parents=[common], help="make pictures without the page"))
-    _models(commands.add_parser("models", help="list the models that were found, verify them, or download one"), common)
+    _models(
+        commands.add_parser("models", help="list the models that were found, verify, convert or download one"), common
+    )
     bench = commands.add_parser("bench", parents=[common], help="measure speed and memory, beside their bars")
     bench.add_argument("--suite", choices=SUITES, default="main", help="which figures (default: main)")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
@@ -114,6 +116,9 @@ def _generate(parser: argparse.ArgumentParser) -> None:
 def _models(parser: argparse.ArgumentParser, common: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", parents=[common], help="every model, and why one cannot be used")
+    listing.add_argument("words", nargs="*", metavar="WORD", help="only models with these words in name, tags or notes")
+    listing.add_argument("--kind", default="", metavar="KIND", help="only this kind, such as checkpoint, lora or vae")
+    listing.add_argument("--usable", action="store_true", help="only those that can be used")
     listing.add_argument("--json", action="store_true", help="print one JSON value")
     verify = actions.add_parser("verify", parents=[common], help="read models from end to end, and name damaged ones")
     verify.add_argument("names", nargs="*", metavar="NAME", help="which (default: all)")

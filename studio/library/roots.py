@@ -111,6 +111,8 @@ def _below(models: Path, name: str, *, others: bool) -> Iterator[Place]:
 def _folders(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())
+    except FileNotFoundError:  # as before the first start
+        return []
     except OSError as error:
         log.warning("%s cannot be read: %s", folder, error)
         return []

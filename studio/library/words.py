@@ -1,7 +1,14 @@
 """What people call base models and kinds of models, for sentences; the page has its own words for lists."""
 
 BASES = {"sd1": "SD 1.5", "sd2": "SD 2", "sdxl": "SDXL", "sdxl-refiner": "the SDXL refiner"}
-KINDS = {"vae": "VAE", "taesd": "preview decoder", "controlnet": "ControlNet", "lora": "LoRA"}
+KINDS = {
+    "controlnet": "ControlNet",
+    "ip_adapter": "IP-Adapter",
+    "lora": "LoRA",
+    "t2i_adapter": "T2I-Adapter",
+    "taesd": "preview decoder",
+    "vae": "VAE",
+}
 
 
 def base_word(base: str) -> str:

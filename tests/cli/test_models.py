@@ -8,6 +8,8 @@ from studio.library.index import Library
 from studio.library.notes import Notes
 from studio.settings import BUILTIN
 from tests.cli.test_commands import Fake
+from tests.library.cases import LORAS
+from tests.library.headers import write
 from tests.library.kit import settings_in, write_model
 
 
@@ -61,3 +63,25 @@ def test_a_model_that_is_not_there_is_wrong_use(models, file):
     status, said = models("verify", "gone")
     assert status == 2
     assert "no model 'gone'" in said.err
+
+
+def test_a_list_is_sorted_by_kind_and_says_a_common_reason_once(models, tmp_path):
+    folder = settings_in(tmp_path).paths.models / "loras"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("ink", "oil"):
+        write(folder / f"{name}.safetensors", LORAS["lora-sd1-lora"].tensors)
+    _, said = models("list")
+    heading, *rows = said.out[said.out.index("LoRAs, 2") :].splitlines()[:3]
+    assert "cannot be used yet" in heading
+    assert [row.split()[-1] for row in rows] == ["ink", "oil"]
+    assert "4 models, 2 of which can be used" in said.err
+    assert "starter-desk" in said.out
+
+
+def test_a_list_can_be_narrowed(models, file):
+    assert [row["name"] for row in json.loads(models("list", "OI", "--json")[1].out)] == ["oil"]
+    usable = json.loads(models("list", "--usable", "--kind", "checkpoint", "--json")[1].out)
+    assert [row["name"] for row in usable] == ["starter-desk"]
+    status, said = models("list", "--kind", "poem")
+    assert status == 2
+    assert "Choose one of: checkpoint" in said.err
