@@ -14,6 +14,7 @@ from studio.messages import (
     Cancel,
     Cancelled,
     Failed,
+    Free,
     Generate,
     Hello,
     Preview,
@@ -38,7 +39,7 @@ def main(connection: Connection) -> None:
                 return
             if isinstance(message, Hello):
                 connection.send(Ready(device="cpu", device_name="Test", precision="fp32", kernel="none", versions={}))
-            elif isinstance(message, Residency):
+            elif isinstance(message, Residency | Free):
                 connection.send(Resident(models=(), memory={}))
             elif isinstance(message, Generate) and not run(connection, message):
                 return

@@ -1,0 +1,130 @@
+"""A person's own collection in a browser: a ComfyUI folder read in place, what does not fit, memory, downloads."""
+
+import json
+import urllib.error
+import urllib.request
+from dataclasses import replace
+
+import pytest
+
+from tests.api.test_downloads import embedding
+from tests.library.cases import AUTOENCODERS, CHECKPOINTS, CONTROLS
+from tests.library.download.stand_in import FREE, Answer, serving
+from tests.library.headers import write
+from tests.ui.test_models_in_browser import chosen, open_models, show
+
+WRONG_CONTROL, WRONG_VAE, ELSEWHERE = "control_v11p_sd15_canny", "sdxl_vae", "from-the-yaml"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collection(served, tmp_path_factory):
+    """A ComfyUI installation whose extra_model_paths.yaml names a folder on another disk."""
+    if served.studio is None:
+        pytest.skip("needs a studio of its own")
+    comfy, disk = tmp_path_factory.mktemp("ComfyUI"), tmp_path_factory.mktemp("disk")
+    for folder in ("controlnet", "vae"):
+        (comfy / "models" / folder).mkdir(parents=True)
+    write(comfy / "models" / "controlnet" / f"{WRONG_CONTROL}.safetensors", CONTROLS["control-sd1"].tensors)
+    write(comfy / "models" / "vae" / f"{WRONG_VAE}.safetensors", AUTOENCODERS["vae-sdxl"].tensors)
+    (disk / "ckpt").mkdir()
+    write(disk / "ckpt" / f"{ELSEWHERE}.safetensors", CHECKPOINTS["sdxl"].tensors)
+    (comfy / "extra_model_paths.yaml").write_text(f"disk:\n  base_path: {disk}\n  checkpoints: ckpt\n")
+    library = served.studio.library
+    library.settings = replace(library.settings, models_from=(comfy,))
+    library.refresh()
+
+
+def refusal_of(served, request):
+    """The sentence with which the API refuses a request."""
+    body = json.dumps(request).encode()
+    asked = urllib.request.Request(f"{served.url}/api/v1/jobs", body, {"Content-Type": "application/json"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(asked, timeout=60)
+    assert refused.value.code == 422
+    said = json.load(refused.value)
+    return f"{said['detail']} {said['hint']}"
+
+
+def test_a_folder_that_the_yaml_names_is_listed_with_where_it_lies(page):
+    panel = show(open_models(page), ELSEWHERE)
+    assert "Checkpoint for SDXL" in panel.inner_text()
+    assert "/ckpt/" in panel.locator(".mq-path").first.inner_text()
+
+
+def test_what_does_not_fit_the_checkpoint_is_marked_with_the_sentence_of_the_api(page, served):
+    panel = show(open_models(page), WRONG_CONTROL)
+    assert page.inner_text("#models .mq-misfit") == "Does not fit"
+    said = panel.locator("#model-misfit p").inner_text()
+    assert "made for SD 1.5" in said
+    unit = {"kind": "scribble", "model": WRONG_CONTROL, "map": ""}
+    assert refusal_of(served, {"prompt": "a", "controls": [unit]}) == said
+
+
+def test_the_mark_follows_the_checkpoint(page):
+    show(open_models(page), WRONG_VAE)
+    page.wait_for_selector("#model-misfit")
+    show(page, ELSEWHERE)
+    page.click("#model-use")
+    chosen(page, ELSEWHERE)
+    show(page, WRONG_VAE)
+    assert page.locator("#model-misfit").count() == 0
+    assert page.locator("#models .mq-misfit").count() == 0
+
+
+def test_a_checkpoint_that_cannot_follow_the_sketch_says_so_before_generate(page):
+    page.evaluate("name => window.maquette.emit('choose', {name})", ELSEWHERE)
+    page.wait_for_selector("#notice >> text=There is no scribble ControlNet for SDXL")
+    page.evaluate("window.maquette.emit('choose', {name: 'starter-desk'})")
+    chosen(page, "starter-desk")
+    page.wait_for_function("!/ControlNet/.test(document.querySelector('#notice').textContent)")
+
+
+def test_the_vae_of_another_family_is_named_and_refused_beside_generate(page, served):
+    page.click("#more > button")
+    page.click("#vae input")
+    page.get_by_role("option", name=f"{WRONG_VAE} (made for SDXL)").click()
+    page.click("#generate")
+    page.wait_for_selector("#notice [role=alert], #notice .mq-notice")
+    said = refusal_of(served, {"prompt": "a", "vae": WRONG_VAE})
+    assert " ".join(page.inner_text("#notice .mq-notice").split()) == said
+    page.evaluate("window.maquette.emit('choose', {name: 'starter-desk'})")
+
+
+def test_memory_is_freed_from_the_meter(page, served, monkeypatch):
+    memory = {"process": 2**30, "host_total": 16 * 10**9, "host_available": 12 * 10**9}
+    models = [{"name": "starter-desk", "kind": "checkpoint", "bytes": 19_000_000}]
+    page.wait_for_function("maquette.state.worker.state === 'ready'")
+    monkeypatch.setattr(served.studio, "residency", lambda: None)
+    served.studio.events.publish({"type": "resident", "models": models, "memory": memory}, "local")
+    page.click("#memory-meter")
+    page.click("#free-memory")
+    page.wait_for_selector("text=The models are unloaded.")
+
+
+def test_a_download_arrives_in_the_list(page, served):
+    around = served.studio.downloads._around
+    served.studio.downloads._around = replace(around, free=lambda folder: FREE)
+    with serving() as server:
+        server.answers["/wet-ink.safetensors"] = Answer(embedding())
+        open_models(page).click("#models-get summary")
+        page.fill("#download-source", f"{server.url}/wet-ink.safetensors")
+        assert not page.is_visible("#download-file")
+        page.click("#download-start")
+        page.wait_for_selector("#downloads [data-state=done]")
+        page.get_by_role("button", name="Show wet-ink").click()
+        page.wait_for_selector(".mq-details h2 >> text=wet-ink")
+        assert (served.studio.settings.paths.models / "embeddings" / "wet-ink.safetensors").is_file()
+        page.get_by_role("button", name="Take wet-ink").click()
+        page.wait_for_selector("#downloads [data-state=done]", state="detached")
+    served.studio.downloads._around = around
+
+
+def test_a_download_of_another_checksum_fails_beside_its_name(page, served):
+    with serving() as server:
+        server.answers["/wrong.safetensors"] = Answer(embedding())
+        open_models(page).click("#models-get summary")
+        page.fill("#download-source", f"{server.url}/wrong.safetensors")
+        page.fill("#download-sha256", "0" * 64)
+        page.click("#download-start")
+        page.wait_for_selector("#downloads [data-state=failed] .mq-download-error")
+        assert not list(served.studio.settings.paths.models.rglob("wrong.safetensors"))
