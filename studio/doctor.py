@@ -168,7 +168,7 @@ def models(settings: Settings, problems: list[Problem]) -> dict[str, Any]:
         what = f"These models are damaged: {', '.join(damaged[:10])}{', ...' if len(damaged) > 10 else ''}."
         problems.append(Problem(what, "Get them again; `python launch.py models list` says what is wrong.", False))
     if not any(entry.kind == "checkpoint" for entry in usable):
-        way_out = "Restore assets/starter, or put a diffusers folder into data/models/checkpoints."
+        way_out = "Restore assets/starter, or put a checkpoint into data/models/checkpoints."
         problems.append(Problem("There is no checkpoint to make pictures with.", way_out))
     return {
         "found": dict(Counter(kind_word(entry.kind) for entry in entries).most_common()),

@@ -83,7 +83,7 @@ class Resolver:
             raise InvalidRequestError(
                 "There is no checkpoint to make pictures with.",
                 field="checkpoint",
-                hint="Put a diffusers folder into data/models/checkpoints, or restore assets/starter.",
+                hint="Put one into data/models/checkpoints, or restore assets/starter.",
             )
         return self.library.find(usable[0].name, "checkpoint")
 
