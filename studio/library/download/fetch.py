@@ -84,8 +84,8 @@ class Staging:
 
     def finish(self, target: Path) -> None:
         """Move it to its place. Raises: DownloadError, StorageError."""
-        (self.folder / NOTE).unlink(missing_ok=True)
         settle(self.folder, target)
+        (target / NOTE).unlink(missing_ok=True)  # not before: what could not be moved is taken up again
 
     def discard(self) -> None:
         """Remove it."""

@@ -172,7 +172,7 @@ def _is_inside(path: str) -> bool:
 
 
 def _read_json(answer: Answer, repo: str) -> dict[str, Any]:
-    body = b""
+    body = bytearray()
     for chunk in answer.response.iter_bytes():
         body += chunk
         if len(body) > LISTING_MAX:

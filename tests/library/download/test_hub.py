@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +100,25 @@ def test_a_folder_is_there_whole_or_not_at_all_and_goes_on_at_its_commit(desk, s
     assert desk.get(repo="o/sd", kind="checkpoint")["state"] == "done"
     assert server.paths()[0] == "/api/models/o/sd/revision/c0ffee"
     assert desk.ranges("/o/sd/resolve/c0ffee/unet/diffusion_pytorch_model.safetensors") == [f"bytes={HALF}-"]
+    assert {path.removeprefix("checkpoints/sd/") for path in desk.files()} == WANTED
+
+
+def test_a_folder_that_cannot_be_moved_to_its_place_is_not_fetched_again(desk, server, monkeypatch):
+    server.hub_list("o/sd", PIPELINE)
+    really_rename = os.rename
+
+    def rename(source, target):
+        if Path(target).name == "sd":
+            raise PermissionError(13, "Permission denied")
+        really_rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", rename)
+        assert desk.get(repo="o/sd", kind="checkpoint")["state"] == "failed"
+    server.heard.clear()
+    desk.downloads = desk.new()
+    assert desk.get(repo="o/sd", kind="checkpoint")["state"] == "done"
+    assert [path for path in server.paths() if "/resolve/" in path] == []
     assert {path.removeprefix("checkpoints/sd/") for path in desk.files()} == WANTED
 
 
