@@ -1,6 +1,5 @@
 """Files of weights, opened without reading them: tensors are views of the file's memory mapping."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +12,12 @@ from torch import Tensor
 from studio.engine.pickles import PICKLES, read_pickle
 from studio.engine.reading import OpenFile, Stretch
 from studio.errors import ModelNotFoundError
+from studio.library.folders import UNREADABLE, weights_of
 from studio.library.header import HeaderError, read_header
 
 Shape = tuple[int, ...]
 DAMAGED = "Download or copy it again, then look at its size."
 SCALED = "scaled_fp8"  # the mark of files whose fp8 tensors are to be multiplied by scales of their own
-WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
-VARIANTS = ("", ".fp16", ".bf16", ".fp32", ".non_ema")
 CHUNK = 1 << 24
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 # Bits that are all set in what is infinite or no number. e4m3fn has no infinity.
@@ -94,10 +92,16 @@ def open_folder(folder: Path, title: str) -> Weights:
 
     Raises: ModelNotFoundError, saying what is missing.
     """
-    for file in _shards(folder, title):
+    try:
+        files = weights_of(folder)
+    except UNREADABLE as error:
+        raise ModelNotFoundError(f"{title}: the index in {folder.name} cannot be read.", hint=DAMAGED) from error
+    if not files:
+        raise ModelNotFoundError(f"{title} has no weights in {folder.name}.", hint="Download the folder again.")
+    for file in files:
         if not file.is_file():
             raise ModelNotFoundError(f"{title} lacks {folder.name}/{file.name}.", hint="Download the folder again.")
-    parts = [open_weights(file, title) for file in _shards(folder, title)]
+    parts = [open_weights(file, title) for file in files]
     return Weights(
         title,
         {name: shape for part in parts for name, shape in part.shapes.items()},
@@ -136,25 +140,3 @@ def _open_pickle(file: Path, title: str) -> Weights:
     tensors = read_pickle(file, title)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     return Weights(title, shapes, {}, dict.fromkeys(shapes, tensors.__getitem__))
-
-
-def _shards(folder: Path, title: str) -> list[Path]:
-    """The files that make up a component."""
-    for ending in ("safetensors", "bin"):
-        for variant in VARIANTS:
-            for stem in WEIGHTS:
-                whole = folder / f"{stem}{variant}.{ending}"
-                if whole.is_file():
-                    return [whole]
-                for index in (f"{stem}.{ending}.index{variant}.json", f"{stem}{variant}.{ending}.index.json"):
-                    if (folder / index).is_file():
-                        return _indexed(folder / index, title)
-    raise ModelNotFoundError(f"{title} has no weights in {folder.name}.", hint="Download the folder again.")
-
-
-def _indexed(index: Path, title: str) -> list[Path]:
-    try:
-        named = json.loads(index.read_text("utf-8"))["weight_map"].values()
-        return [index.parent / Path(name).name for name in sorted(set(named))]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelNotFoundError(f"{title}: {index.name} cannot be read.", hint=DAMAGED) from error

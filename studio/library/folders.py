@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from studio.library.card import Card
-from studio.library.header import HeaderError, TensorInfo, read_header
+from studio.library.header import HeaderError, TensorInfo
 from studio.library.identity import Identity, guess_control_kind, precision
 from studio.library.names import BASES_BY_WIDTH
+from studio.library.pickles import header_of
 
 DESCRIPTIONS = ("model_index.json", "config.json")
-VARIANT = re.compile(r"\.(fp16|fp32|bf16|non_ema|ema)[.-]")
+WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")  # what diffusers and transformers call weights
+VARIANTS = ("", ".fp16", ".bf16", ".fp32", ".non_ema", ".ema")
+ENDINGS = ("safetensors", "bin")
 WEIGHTED = ("unet", "vae", "text_encoder")
 TOKENIZED = ("tokenizer",)
 SECOND = ("text_encoder_2", "tokenizer_2")  # what SDXL has beside
@@ -44,14 +47,28 @@ def identify_folder(folder: Path) -> Identity:
 
 
 def weights_of(folder: Path) -> list[Path]:
-    """The weights that are loaded from a folder: those without a variant (fp16, non_ema) in their names."""
-    return [file for file in sorted(folder.glob("*.safetensors")) if not VARIANT.search(file.name)]
+    """The files that a part's weights are loaded from: one, or the shards that an index names, there or not.
+
+    Safetensors come before pickles, and unmarked names before variants such as fp16. Empty, if there are none.
+    Raises: one of UNREADABLE, if the index cannot be read.
+    """
+    for ending in ENDINGS:
+        for variant in VARIANTS:
+            for stem in WEIGHTS:
+                whole = folder / f"{stem}{variant}.{ending}"
+                if whole.is_file():
+                    return [whole]
+                for index in (f"{stem}.{ending}.index{variant}.json", f"{stem}{variant}.{ending}.index.json"):
+                    if (folder / index).is_file():
+                        named = {str(name) for name in dict(_json(folder / index)["weight_map"]).values()}
+                        return [folder / Path(name).name for name in sorted(named)]
+    return []
 
 
 def precision_of(folder: Path) -> str:
     """The precision that most of the folder's weights are stored in, by its first file."""
     try:
-        return precision(read_header(weights_of(folder)[0]).tensors.values())
+        return precision(header_of(weights_of(folder)[0]).tensors.values())
     except (IndexError, *UNREADABLE):
         return "unknown"
 
@@ -107,7 +124,7 @@ def _refusal(folder: Path, base: str, channels: int) -> str:
 def _unlike(folder: Path, channels: int) -> str:
     """Why the UNet's weights are not those of its configuration, by the tensor that both speak of."""
     for file in weights_of(folder / "unet"):
-        shape = read_header(file).tensors.get("conv_in.weight", TensorInfo("", (), 0, 0)).shape
+        shape = header_of(file).tensors.get("conv_in.weight", TensorInfo("", (), 0, 0)).shape
         if shape and shape[1:2] != (channels,):
             return f"Its UNet's weights are not those of its configuration, which speaks of {channels} channels."
     return ""
@@ -115,19 +132,14 @@ def _unlike(folder: Path, channels: int) -> str:
 
 def _weights_refusal(folder: Path) -> str:
     """Why the weights of that folder cannot be loaded; "" if they can, as far as their headers tell."""
-    weights = weights_of(folder)
-    if not weights:
-        if variants := sorted(folder.glob("*.safetensors")):
-            mark = VARIANT.findall(variants[0].name)[0]
-            return f"The weights in {folder.name} are a variant: take .{mark} out of their file names."
-        return f"The weights in {folder.name} are no safetensors files."
     try:
+        weights = weights_of(folder)
         for file in weights:
-            read_header(file)
-        for index in folder.glob("*.safetensors.index.json"):
-            named = {str(name) for name in dict(_json(index)["weight_map"]).values()}
-            if not VARIANT.search(index.name) and (missing := sorted(named - {file.name for file in weights})):
-                return f"{missing[0]} is missing in {folder.name}."
+            if not file.is_file():
+                return f"{file.name} is missing in {folder.name}."
+            header_of(file)
+        if not weights:
+            return f"There are no weights in {folder.name}, or they have other names than diffusers gives them."
     except HeaderError as error:
         return f"The weights in {folder.name} cannot be read: {error}."
     except UNREADABLE as error:

@@ -18,6 +18,7 @@ BITS = {
     **dict.fromkeys(("I32", "U32", "F32"), 32),
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
 }
+SAFETENSORS = (".safetensors", ".sft")
 HEADER_MAX = 32 << 20  # no model comes near it; the format itself stops at 100 MB
 DIMENSIONS_MAX = 16
 SIZE_MAX = 1 << 48  # of a dimension
@@ -136,8 +137,13 @@ def _parse(name: str, raw: bytes) -> dict[str, Any]:
 
 def _may_repeat(text: str, count: int) -> bool:
     """Whether a key may be there twice. Looking is quicker than parsing so that it would be seen."""
-    tensors = count - ('"__metadata__"' in text)
-    return "\\" in text or any(text.count(word) != tensors for word in ('"dtype"', '"shape"', '"data_offsets"'))
+    tables = text.count('"__metadata__"')
+    tensors = count - tables
+    return (
+        tables > 1
+        or "\\" in text
+        or any(text.count(word) != tensors for word in ('"dtype"', '"shape"', '"data_offsets"'))
+    )
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

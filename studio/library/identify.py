@@ -7,14 +7,15 @@ from functools import partial
 from pathlib import Path
 
 from studio.library.folders import DESCRIPTIONS, UNREADABLE, identify_folder, precision_of, weights_of
-from studio.library.header import Header, HeaderError, read_header, read_values, shown
+from studio.library.header import SAFETENSORS, Header, HeaderError, read_values, shown
 from studio.library.identity import Identity, guess_control_kind
-from studio.library.pickles import read_pickle_header, read_pickle_values
+from studio.library.pickles import header_of, read_pickle_values
 from studio.library.rules import autoencoder, checkpoint, control, image, lora, newer, small, upscaler
 from studio.library.rules.subject import Subject
 
 __all__ = [
     "DESCRIPTIONS",
+    "SAFETENSORS",
     "UNREADABLE",
     "Identity",
     "guess_control_kind",
@@ -24,7 +25,6 @@ __all__ = [
     "precision_of",
     "weights_of",
 ]
-SAFETENSORS = (".safetensors", ".sft")
 RULES: tuple[Callable[[Subject], Identity | None], ...] = (  # the first that answers
     control.recognise,
     checkpoint.recognise,
@@ -55,11 +55,6 @@ def identify(path: Path, place: str = "") -> Identity:
     except (*UNREADABLE, MemoryError) as error:
         what = error.strerror if isinstance(error, OSError) and error.strerror else shown(str(error))
         return Identity(reason=f"It cannot be read: {what}.", format="single file")
-
-
-def header_of(path: Path) -> Header:
-    """Names, shapes and types of a file's tensors. Raises: HeaderError; OSError."""
-    return read_header(path) if path.suffix.lower() in SAFETENSORS else read_pickle_header(path)
 
 
 def _identify_file(path: Path, place: str) -> Identity:

@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from studio.library.header import BITS, DIMENSIONS_MAX, SIZE_MAX, Header, HeaderError, TensorInfo, decode, shown
+from studio.library.header import (
+    BITS,
+    DIMENSIONS_MAX,
+    SAFETENSORS,
+    SIZE_MAX,
+    Header,
+    HeaderError,
+    TensorInfo,
+    decode,
+    read_header,
+    shown,
+)
 
 PROGRAM_MAX = 4 << 20  # that of a checkpoint has half a megabyte
 DEPTH = 8  # of tables within tables
@@ -90,6 +101,11 @@ class _Archive:
     folder: str
     root: Any
     size: int
+
+
+def header_of(file: Path) -> Header:
+    """Names, shapes and types of a file's tensors, of whichever sort it is. Raises: HeaderError; OSError."""
+    return read_header(file) if file.suffix.lower() in SAFETENSORS else read_pickle_header(file)
 
 
 def read_pickle_header(file: Path) -> Header:

@@ -14,7 +14,9 @@ from studio.library.header import HeaderError, TensorInfo
 from studio.library.identify import SAFETENSORS, header_of
 from studio.library.walk import SINGLE_FILES, files_of
 
-EXPONENTS = {  # per type: unsigned words, and the bits that are all set in NaN and infinity (IEEE 754; bfloat16)
+EXPONENTS = {  # per type: words, and the bits that all are set in NaN and infinity (IEEE 754; bfloat16; OCP's fp8)
+    "F8_E4M3": ("<u1", 0x7F),  # it has no infinity, and one NaN of each sign
+    "F8_E5M2": ("<u1", 0x7C),
     "F16": ("<u2", 0x7C00),
     "BF16": ("<u2", 0x7F80),
     "F32": ("<u4", 0x7F800000),

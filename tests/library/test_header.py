@@ -92,6 +92,10 @@ def test_a_header_that_makes_no_sense_is_refused(tmp_path, header, words):
     ("text", "words"),
     [
         ('{"a": 1, "a": 2}', "twice"),
+        (
+            '{"__metadata__": {}, "__metadata__": {}, "a": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}}',
+            "twice",
+        ),
         ('{"a": {"dtype": "F16", "shape": [2], "shape": [2], "data_offsets": [0, 4]}}', "twice"),
         ('{"a": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}, "\\u0061": {}}', "twice"),
         ('{"a": ', "no JSON"),

@@ -2,14 +2,17 @@ import json
 import struct
 
 import pytest
+import torch
 
 from studio.errors import ModelNotFoundError
 from studio.library.card import Card
-from studio.library.identify import guess_control_kind, identify_folder, read_header
+from studio.library.header import read_header
+from studio.library.identify import guess_control_kind, identify_folder
 from studio.library.index import Library
 from studio.settings import BUILTIN, load_settings
 from tests.library.headers import control, vae
 from tests.library.headers import write as write_header
+from tests.library.test_pickles import Trap
 from tests.params_only import params
 
 
@@ -186,15 +189,22 @@ def test_weights_that_are_cut_short_are_named(tmp_path):
 
 def test_a_missing_shard_is_named(tmp_path):
     folder = make_checkpoint(tmp_path / "model")
-    shards = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "unet" / "model.safetensors").rename(folder / "unet" / "model-00001-of-00002.safetensors")
+    shards = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (folder / "unet" / "model.safetensors.index.json").write_text(json.dumps(shards))
     assert identify_folder(folder).reason == "model-00002-of-00002.safetensors is missing in unet."
 
 
-def test_weights_that_are_only_a_variant_are_refused_with_the_way_out(tmp_path):
+def test_weights_that_are_only_a_variant_are_taken(tmp_path):
     folder = make_checkpoint(tmp_path / "model")
     (folder / "unet" / "model.safetensors").rename(folder / "unet" / "model.fp16.safetensors")
-    assert "take .fp16 out" in identify_folder(folder).reason
+    assert identify_folder(folder).usable
+
+
+def test_weights_by_names_that_nobody_loads_are_no_weights(tmp_path):
+    folder = make_checkpoint(tmp_path / "model")
+    (folder / "unet" / "model.safetensors").rename(folder / "unet" / "mine.safetensors")
+    assert "no weights in unet" in identify_folder(folder).reason
 
 
 def test_the_precision_is_of_the_weights_that_are_loaded(tmp_path):
@@ -204,10 +214,15 @@ def test_the_precision_is_of_the_weights_that_are_loaded(tmp_path):
     assert identify_folder(folder).precision == "fp32"
 
 
-def test_pickles_are_not_taken_for_weights(tmp_path):
+def test_pickles_are_taken_where_there_is_nothing_else_and_never_run(tmp_path):
     folder = make_checkpoint(tmp_path / "model")
-    (folder / "vae" / "model.safetensors").rename(folder / "vae" / "model.bin")
-    assert identify_folder(folder).reason == "The weights in vae are no safetensors files."
+    file = folder / "vae" / "model.safetensors"
+    file.unlink()
+    torch.save({"weight": torch.zeros(2)}, folder / "vae" / "pytorch_model.bin")
+    assert identify_folder(folder).usable
+    torch.save({"weight": Trap(tmp_path / "made")}, folder / "vae" / "pytorch_model.bin")
+    assert "wants to import" in identify_folder(folder).reason
+    assert not (tmp_path / "made").exists()
 
 
 def test_numbers_that_are_none_are_a_reason_and_no_crash(tmp_path):

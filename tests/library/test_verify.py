@@ -8,7 +8,13 @@ from studio.library.index import Library
 from studio.library.verify import verify
 from tests.library.kit import settings_in, write_model
 
-NAN = {"F16": b"\x00\x7e\x00\x00", "F32": b"\x00\x00\xc0\x7f", "BF16": b"\x00\x00\x80\x7f"}
+NAN = {
+    "F8_E4M3": b"\x00\xff\x7e\x00",
+    "F8_E5M2": b"\x00\x00\x00\x7c",
+    "F16": b"\x00\x7e\x00\x00",
+    "F32": b"\x00\x00\xc0\x7f",
+    "BF16": b"\x00\x00\x80\x7f",
+}
 
 
 def verdict(tmp_path):
@@ -44,10 +50,19 @@ def test_bytes_that_change_behind_the_back_of_the_clock_are_found(file, tmp_path
 
 @pytest.mark.parametrize("dtype", NAN)
 def test_values_that_are_no_numbers_are_found(file, tmp_path, dtype):
-    header = {"w": {"dtype": dtype, "shape": [4 // (4 if dtype == "F32" else 2)], "data_offsets": [0, 4]}}
+    header = {
+        "w": {"dtype": dtype, "shape": [4 // {"F32": 4, "F16": 2, "BF16": 2}.get(dtype, 1)], "data_offsets": [0, 4]}
+    }
     text = json.dumps(header).encode()
     file.write_bytes(struct.pack("<Q", len(text)) + text + NAN[dtype])
     assert "NaN or infinity in w" in verdict(tmp_path).problem
+
+
+def test_the_largest_numbers_of_8_bits_are_numbers(file, tmp_path):
+    for dtype, largest in (("F8_E4M3", b"\x7e\xfe\x00\x01"), ("F8_E5M2", b"\x7b\xfb\x00\x01")):
+        text = json.dumps({"w": {"dtype": dtype, "shape": [4], "data_offsets": [0, 4]}}).encode()
+        file.write_bytes(struct.pack("<Q", len(text)) + text + largest)
+        assert not verdict(tmp_path).problem
 
 
 def test_a_hash_that_a_download_promised_is_compared(file, tmp_path):
