@@ -8,6 +8,7 @@ from studio.engine.skeletons import expected_shapes
 from studio.messages import ModelLocation
 
 CLIP = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "vocab_size": 50, "projection_dim": 16}
+CLIP_2 = CLIP | {"hidden_size": 24, "projection_dim": 24}  # diffusers tells SDXL's two encoders apart by their widths
 LEVELS = {"sd1": (8, 16, 32, 32), "sd2": (8, 16, 32, 32), "sdxl": (8, 16, 32), "sdxl-refiner": (8, 16, 32, 32)}
 XL = {"addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 40, "cross_attention_dim": 32}
 
@@ -20,7 +21,7 @@ def configs(base):
         "unet": unet,
         "vae": {"block_out_channels": [4, 8, 16, 16], "norm_num_groups": 2},
         "text_encoder": CLIP,
-        "text_encoder_2": CLIP,
+        "text_encoder_2": CLIP_2,
     }
     return {name: config | narrow[name] for name, config in CONFIGS[base].items()}
 

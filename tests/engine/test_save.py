@@ -1,13 +1,17 @@
+import json
+
+import diffusers
 import pytest
 import torch
 from diffusers.loaders import single_file_utils as theirs
 from safetensors.torch import load_file
 
 from studio.engine import sources
-from studio.engine.configs import CLASSES
+from studio.engine.configs import CLASSES, NOISE
 from studio.engine.save import save_checkpoint
 from studio.engine.skeletons import construct
 from studio.engine.sources import open_checkpoint
+from studio.engine.tokenizers import clip_tokenizer
 from studio.errors import InvalidRequestError
 from tests.engine import narrow
 
@@ -89,6 +93,45 @@ def written_text(file, base, part):
     tensors = narrow.tensors(CLASSES[part], narrow.configs(base)[part])
     save_checkpoint({part: tensors}, base, file)
     return load_file(file), tensors
+
+
+PIPELINES = {
+    "sd1": diffusers.StableDiffusionPipeline,
+    "sd2": diffusers.StableDiffusionPipeline,
+    "sdxl": diffusers.StableDiffusionXLPipeline,
+    "sdxl-refiner": diffusers.StableDiffusionXLImg2ImgPipeline,
+}
+
+
+def write_configs(folder, base):
+    """A diffusers folder without weights, which `from_single_file` takes instead of asking the Hub."""
+    absent = ("safety_checker", "feature_extractor", "image_encoder", "text_encoder", "tokenizer")
+    index = {name: [None, None] for name in absent}
+    index |= {"_class_name": PIPELINES[base].__name__, "scheduler": ["diffusers", "DDIMScheduler"]}
+    for part, config in narrow.configs(base).items():
+        (folder / part).mkdir(parents=True)
+        said = {"model_type": "clip_text_model"} if part.startswith("text") else {"_class_name": CLASSES[part]}
+        (folder / part / "config.json").write_text(json.dumps(config | said))
+        index[part] = ["transformers" if part.startswith("text") else "diffusers", CLASSES[part]]
+        if part.startswith("text"):
+            tokenizer = part.replace("text_encoder", "tokenizer")
+            index[tokenizer] = ["transformers", "CLIPTokenizer"]
+            clip_tokenizer(pads_with_end=part == "text_encoder").save_pretrained(folder / tokenizer)
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(NOISE | {"_class_name": "DDIMScheduler"}))
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def test_diffusers_loads_the_whole_file_without_a_network(written, tmp_path, monkeypatch):
+    base, parts, file = written
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    write_configs(tmp_path / "configs", base)
+    pipe = PIPELINES[base].from_single_file(
+        file, config=str(tmp_path / "configs"), local_files_only=True, torch_dtype=torch.float16
+    )
+    for name, tensors in parts.items():
+        found = {n.removeprefix("text_model."): tensor for n, tensor in getattr(pipe, name).state_dict().items()}
+        assert_same(found, {n.removeprefix("text_model."): tensor for n, tensor in tensors.items()})
 
 
 def test_real_modules_take_every_tensor(narrowed, tmp_path):
