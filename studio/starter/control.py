@@ -14,6 +14,7 @@ from studio.starter.loop import Plan, Run
 from studio.starter.unet import Objective, Words, load_snapshot
 
 UNSAID, MISTOLD = 0.4, 0.5
+GAIN = 1.4  # edges and sides gain, colours lose: weighed on 200 scenes that are in no exam
 
 
 def train_control(work: Path, plan: Plan) -> None:
@@ -61,3 +62,11 @@ def train_control(work: Path, plan: Plan) -> None:
 def control_tensor(drawings: np.ndarray) -> Tensor:
     """(N, h, w) bytes to (N, 3, h, w), 0 to 1."""
     return torch.from_numpy(np.array(drawings)).float()[:, None].expand(-1, 3, -1, -1) / 255
+
+
+@torch.no_grad()
+def strengthen(control: ControlNetModel, gain: float) -> None:
+    """Let what the ControlNet adds weigh so many times as much, as a conditioning_scale would."""
+    for layer in (*control.controlnet_down_blocks, control.controlnet_mid_block):
+        for parameter in layer.parameters():
+            parameter.mul_(gain)

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffu
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from studio.starter.captions import words
+from studio.starter.control import GAIN, strengthen
 from studio.starter.unet import NOISE_SCHEDULE, load_snapshot
 
 SHARD = "14MB"
@@ -66,7 +67,9 @@ def export(work: Path, target: Path) -> None:
     (desk / "card.json").write_text(json.dumps(checkpoint_card(base), indent=1) + "\n")
     _replace(desk, target / "desk")
     if (work / "controlnet-scribble").exists():
-        control = ControlNetModel.from_pretrained(work / "controlnet-scribble").to(dtype=torch.float16)
+        control = ControlNetModel.from_pretrained(work / "controlnet-scribble")
+        strengthen(control, GAIN)
+        control = control.to(dtype=torch.float16)
         folder = target / "controlnet-scribble.part"
         control.save_pretrained(folder, max_shard_size=SHARD)
         card = {"name": CONTROL_NAME, "base": base, "control_kind": "scribble"}

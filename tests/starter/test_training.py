@@ -5,12 +5,14 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from studio.settings import BUILTIN
+from studio.starter.control import strengthen
 from studio.starter.judge import Judge, judge_loss, score, shrink, truth
 from studio.starter.loop import Plan, Run, schedule
 from studio.starter.measure import edge_f1, set_exam, silhouette_iou
 from studio.starter.text import TARGETS, attributes, tokenize
 from studio.starter.unet import Objective, Words
 from studio.starter.vae import new_vae, psnr, reconstruction_loss
+from tests import tiny
 
 PACK = BUILTIN / "assets" / "starter"
 
@@ -161,3 +163,16 @@ def test_a_caption_that_is_mistold_names_the_other_side():
     assert torch.equal(words.exchanged(tokenize(tokenizer, [true])), tokenize(tokenizer, [false]))
     assert torch.equal(words.draw(np.array([0, 1]), 0.0, mistold=1.0), tokenize(tokenizer, [false, "a tree"]))
     assert torch.equal(words.draw(np.array([0, 1]), 0.0), tokenize(tokenizer, [true, "a tree"]))
+
+
+def test_a_strengthened_controlnet_adds_as_one_at_that_scale():
+    pipe = tiny.tiny_pipeline()
+    control = tiny.tiny_controlnet(pipe.unet)
+    given = (torch.randn(1, 4, 16, 16), torch.tensor(7), torch.randn(1, 5, tiny.HIDDEN))
+    drawn = torch.rand(1, 3, tiny.SIZE, tiny.SIZE)
+    with torch.no_grad():
+        wanted, middle = control(*given, controlnet_cond=drawn, conditioning_scale=1.4, return_dict=False)
+        strengthen(control, 1.4)
+        found, found_middle = control(*given, controlnet_cond=drawn, return_dict=False)
+    for one, other in zip((*wanted, middle), (*found, found_middle), strict=True):
+        torch.testing.assert_close(one, other)
