@@ -15,6 +15,7 @@ from studio.library.notes import Note, Notes
 from studio.library.roots import builtin_place, model_places
 from studio.library.scan import scan
 from studio.library.search import Page, Query, search
+from studio.library.walk import has_changed
 from studio.library.words import base_word
 from studio.messages import ModelLocation
 from studio.params import GenerationParams
@@ -117,15 +118,17 @@ class Library:
 
     def content_id(self, entry: ModelEntry) -> str:
         """The model's id. One that nobody has used yet is read from end to end first, or what is left of it after
-        `start_hashing`.
+        `start_hashing`; so is one whose files were replaced since the last scan. One that is gone keeps its id.
 
         Raises: ModelNotFoundError, if it cannot be read.
         """
-        if entry.id:
+        replaced = has_changed(entry.path, entry.bytes, entry.modified)
+        if entry.id and not replaced:
             return entry.id
         try:
             content = self.hashes.content_id(entry.path)
-            self.cache.set_content(entry.path, entry.fingerprint, content)
+            if not replaced:
+                self.cache.set_content(entry.path, entry.fingerprint, content)
         except (OSError, StorageError) as error:
             raise ModelNotFoundError(f"{entry.name} cannot be read: {error}.") from error
         self._replace({entry.path: {"id": content}})
@@ -154,7 +157,13 @@ class Library:
                 by_id |= {self.content_id(entry): entry for entry in unread}
             if content not in by_id:
                 raise ModelNotFoundError(f"The model {name} is not here any more, or its files have changed.")
-        return {content: self.location(by_id[content]) for _, content in wanted}
+        found = {content: self.location(by_id[content]) for _, content in wanted}
+        for name, content in wanted:
+            if found[content].id != content:
+                raise ModelNotFoundError(
+                    f"The files of the model {name} have changed.", hint="Ask for the picture anew."
+                )
+        return found
 
     def change(self, key: str, changes: Mapping[str, Any]) -> ModelEntry:
         """Change a model's note. Raises: MissingError; StorageError."""

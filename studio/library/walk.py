@@ -72,6 +72,15 @@ def files_of(path: Path) -> list[Path]:
     return sorted(file for file in found if file.is_file())
 
 
+def has_changed(path: Path, size: int, modified: float) -> bool:
+    """Whether a model's files are others than those that were found, by size and time; not for one that is gone."""
+    try:
+        stats = [file.stat() for file in files_of(path)]
+    except OSError:
+        return False
+    return bool(stats) and (sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats) / 1e9) != (size, modified)
+
+
 def _leads_back(folder: str, name: str) -> bool:
     """Whether that is a link to the folder that it lies in, or to one above."""
     link = os.path.join(folder, name)

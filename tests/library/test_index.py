@@ -6,12 +6,14 @@ import threading
 import pytest
 
 from studio.database import STUDIO_MIGRATIONS, Database
-from studio.errors import MissingError
+from studio.errors import MissingError, ModelNotFoundError
+from studio.library.hashes import read_sha256
 from studio.library.index import Library
 from studio.library.notes import Notes
 from studio.library.search import Query
 from studio.settings import BUILTIN, load_settings
 from tests.library.kit import settings_in, write_model
+from tests.params_only import params
 
 
 @pytest.fixture
@@ -121,6 +123,29 @@ def test_selecting_starts_the_hash_and_asking_for_it_waits_for_the_rest(tmp_path
     assert library.content_id(entry) == own(library)[0].sha256 == "5e1f"
     assert len(read) == 1
     assert not library.start_hashing(own(library))
+
+
+def test_a_file_that_was_replaced_since_the_scan_is_not_taken_for_the_old_one(tmp_path, folder):
+    file = write_model(folder / "a.safetensors", numbers=b"old!")
+    library = opened(tmp_path)
+    old = library.content_id(own(library)[0])
+    queued = params(checkpoint="a", checkpoint_id=old)
+    assert library.locate(queued)[old].id == old
+    write_model(file, numbers=b"new!")
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(ModelNotFoundError, match="files of the model a have changed"):
+        library.locate(queued)
+    assert own(library)[0].id == read_sha256(file) != old
+    library.refresh()
+    assert library.content_id(own(library)[0]) == read_sha256(file)
+
+
+def test_a_file_that_was_deleted_since_the_scan_keeps_its_id_for_who_still_holds_it(tmp_path, folder):
+    file = write_model(folder / "a.safetensors")
+    library = opened(tmp_path)
+    content = library.content_id(own(library)[0])
+    file.unlink()
+    assert library.locate(params(checkpoint="a", checkpoint_id=content))[content].id == content
 
 
 def test_a_file_whose_name_says_nothing_is_named_by_its_folder(tmp_path, folder):
