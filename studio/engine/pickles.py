@@ -4,6 +4,7 @@ torch reads tensors and plain values alone (weights_only=True). The original SD 
 of their training program; those become empty objects. What names anything else is refused.
 """
 
+import os
 import pickle
 import re
 import warnings
@@ -74,12 +75,21 @@ def convert(source: Path, out: Path) -> Path:
     return out
 
 
+def plain_path(file: Path, stream: Any) -> str:
+    """The path of an open file, for libraries that know only names in UTF-8; on Linux a name is any bytes."""
+    path = str(file)
+    is_text = path.isascii() or os.fsencode(path).decode("utf-8", "replace") == path
+    return path if is_text else f"/proc/self/fd/{stream.fileno()}"
+
+
 def _load(file: Path) -> Any:
     """Without code: what is no tensor or plain value raises an UnpicklingError."""
     names: list[Any] = [*((Inert, name) for name in INERT), (ParameterTable, PARAMETER_TABLE)]
     with warnings.catch_warnings(), torch.serialization.safe_globals(names):
         warnings.simplefilter("ignore")  # old files have storages that torch calls outdated
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        with file.open("rb") as stream:
+            path = plain_path(file, stream)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(stream))
 
 
 def _tensors(found: Any) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from studio.engine.pickles import PICKLES, read_pickle
+from studio.engine.pickles import PICKLES, plain_path, read_pickle
 from studio.engine.reading import OpenFile, Stretch
 from studio.errors import ModelNotFoundError
 from studio.library.folders import UNREADABLE, weights_of
@@ -126,7 +126,8 @@ def _has_nonfinite(tensor: Tensor) -> bool:
 
 def _open_safetensors(file: Path, title: str) -> Weights:
     header = read_header(file)
-    opened, plain = safe_open(file, "pt"), OpenFile(file)
+    plain = OpenFile(file)
+    opened = safe_open(plain_path(file, plain.stream), "pt")
     shapes = {name: info.shape for name, info in header.tensors.items()}
     stretches = {
         name: Stretch(plain, PLAIN[info.dtype], info.start, info.end)

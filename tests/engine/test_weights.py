@@ -1,4 +1,6 @@
 import math
+import os
+import sys
 
 import pytest
 import torch
@@ -82,3 +84,17 @@ def test_a_file_that_is_not_there_is_a_sentence(tmp_path):
 def test_fp8_with_scales_is_refused(tmp_path):
     with pytest.raises(ModelNotFoundError, match="scales of their own"):
         written(tmp_path, {"scaled_fp8": torch.zeros(2)})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+@pytest.mark.parametrize("ending", ["safetensors", "ckpt"])
+def test_names_may_be_no_utf_8_and_paths_long(tmp_path, ending):
+    folder = tmp_path.joinpath(*["x" * 60] * 5)
+    folder.mkdir(parents=True)
+    file = folder / os.fsdecode(f"caf\xe9.{ending}".encode("latin-1"))
+    values = {"a": torch.arange(3.0)}
+    torch.save(values, tmp_path / "plain") if ending == "ckpt" else save_file(values, tmp_path / "plain")
+    (tmp_path / "plain").rename(file)
+    opened = open_weights(file, "cafe")
+    file.unlink()
+    assert torch.equal(opened.tensor("a"), values["a"])
