@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,29 +17,7 @@ from studio.library.header import HeaderError, read_header
 Shape = tuple[int, ...]
 DAMAGED = "Download or copy it again, then look at its size."
 SCALED = "scaled_fp8"  # the mark of files whose fp8 tensors are to be multiplied by scales of their own
-CHUNK = 1 << 24
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
-# Bits that are all set in what is infinite or no number. e4m3fn has no infinity.
-SPECIAL = {
-    torch.float64: (torch.int64, 0x7FF0000000000000),
-    torch.float32: (torch.int32, 0x7F800000),
-    torch.float16: (torch.int16, 0x7C00),
-    torch.bfloat16: (torch.int16, 0x7F80),
-    torch.float8_e5m2: (torch.uint8, 0x7C),
-    torch.float8_e4m3fn: (torch.uint8, 0x7F),
-}
-
-
-class Named(Protocol):
-    """Tensors by name."""
-
-    def names(self) -> Sequence[str]:
-        """Their names."""
-        ...
-
-    def tensor(self, name: str) -> Tensor:
-        """One of them."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -109,19 +86,6 @@ def open_folder(folder: Path, title: str) -> Weights:
         {name: reader for part in parts for name, reader in part.readers.items()},
         {name: stretch for part in parts for name, stretch in part.stretches.items()},
     )
-
-
-def find_nonfinite(weights: Named) -> list[str]:
-    """The names of the tensors that hold NaN or infinite values. Every value is looked at, 16 million at a time."""
-    return [name for name in weights.names() if _has_nonfinite(weights.tensor(name))]
-
-
-def _has_nonfinite(tensor: Tensor) -> bool:
-    if tensor.dtype not in SPECIAL:
-        return tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all())
-    integer, special = SPECIAL[tensor.dtype]
-    bits = tensor.detach().contiguous().view(-1).view(integer)
-    return any(bool(((chunk & special) == special).any()) for chunk in bits.split(CHUNK))
 
 
 def _open_safetensors(file: Path, title: str) -> Weights:

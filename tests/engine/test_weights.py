@@ -1,4 +1,3 @@
-import math
 import os
 import sys
 
@@ -6,55 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from studio.engine import weights
-from studio.engine.weights import find_nonfinite, open_weights
+from studio.engine.weights import open_weights
 from studio.errors import ModelNotFoundError
-
-FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2, torch.float8_e4m3fn]
-
-
-def written(tmp_path, tensors):
-    save_file(tensors, tmp_path / "m.safetensors")
-    return open_weights(tmp_path / "m.safetensors")
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_finite_values_of_every_size_pass(tmp_path, dtype):
-    info = torch.finfo(dtype)
-    edges = torch.tensor([0.0, -0.0, info.max, info.min, info.tiny, -1.5], dtype=torch.float64).to(dtype)
-    assert find_nonfinite(written(tmp_path, {"edges": edges, "ids": torch.arange(4)})) == []
-
-
-@pytest.mark.parametrize(
-    ("dtype", "value"),
-    [
-        (dtype, value)
-        for dtype in FLOATS
-        for value in (math.nan, math.inf, -math.inf)
-        if dtype != torch.float8_e4m3fn or math.isnan(value)  # which has no infinity
-    ],
-)
-def test_one_value_that_is_not_finite_is_found_anywhere(tmp_path, monkeypatch, dtype, value):
-    monkeypatch.setattr(weights, "CHUNK", 10)
-    tensors = {f"at{place}": torch.ones(5, 5) for place in (0, 13, 24)} | {"sound": torch.ones(30)}
-    for place in (0, 13, 24):
-        tensors[f"at{place}"].view(-1)[place] = value
-    stored = {name: tensor.to(dtype) for name, tensor in tensors.items()}
-    assert sorted(find_nonfinite(written(tmp_path, stored))) == ["at0", "at13", "at24"]
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_every_pattern_of_16_bits_is_judged_as_torch_does(dtype):
-    patterns = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
-    judged = torch.tensor([weights._has_nonfinite(patterns[i : i + 1]) for i in range(0, len(patterns), 7)])
-    assert torch.equal(judged, ~torch.isfinite(patterns[::7]))
-
-
-@pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.float8_e4m3fn])
-def test_every_pattern_of_8_bits_is_judged_as_torch_does(dtype):
-    patterns = torch.arange(256, dtype=torch.int32).to(torch.uint8).view(dtype)
-    judged = torch.tensor([weights._has_nonfinite(patterns[i : i + 1]) for i in range(256)])
-    assert torch.equal(judged, ~torch.isfinite(patterns.float()))
 
 
 @pytest.mark.parametrize(
