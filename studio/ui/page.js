@@ -74,6 +74,21 @@ window.maquette ??= (() => {
     }
   };
 
+  // lay out again when the page is scrolled or the box gets another size, once a frame, as long as the owner is there
+  const whileSeen = (owner, box, layout) => {
+    let frame = 0;
+    const later = () => {
+      if (!owner.isConnected) {
+        removeEventListener("scroll", later, true);
+        return;
+      }
+      cancelAnimationFrame(frame);
+      frame = requestAnimationFrame(layout);
+    };
+    addEventListener("scroll", later, { capture: true, passive: true });
+    new ResizeObserver(later).observe(box);
+  };
+
   // ---- requests to our own routes; a refusal becomes an Error with the server's sentence
   const sentence = (body) => {
     const said = body?.message ?? body?.error ?? body?.detail ?? "";
@@ -341,6 +356,7 @@ window.maquette ??= (() => {
     button,
     on,
     emit,
+    whileSeen,
     call,
     state,
     list,

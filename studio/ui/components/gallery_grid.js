@@ -350,17 +350,7 @@ async function restore(picture) {
     M.say(error.message);
   }
 }
-let frame = 0;
-const later = () => {
-  if (!element.isConnected) {
-    removeEventListener("scroll", later, true);
-    return;
-  }
-  cancelAnimationFrame(frame);
-  frame = requestAnimationFrame(layout);
-};
-addEventListener("scroll", later, { capture: true, passive: true });
-new ResizeObserver(later).observe(grid);
+M.whileSeen(element, grid, layout);
 // what was finished meanwhile comes in at the top
 M.on(element, "recent", () => {
   if (search.value || stars.getAttribute("aria-pressed") === "true") return;

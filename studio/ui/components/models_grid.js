@@ -363,17 +363,7 @@ function go(index) {
 }
 
 // ---- what others say
-let frame = 0;
-const later = () => {
-  if (!element.isConnected) {
-    removeEventListener("scroll", later, true);
-    return;
-  }
-  cancelAnimationFrame(frame);
-  frame = requestAnimationFrame(layout);
-};
-addEventListener("scroll", later, { capture: true, passive: true });
-new ResizeObserver(later).observe(grid);
+M.whileSeen(element, grid, layout);
 M.on(element, "checkpoint", renew);
 M.on(element, "user", reload);
 M.on(element, "model-changed", (row) => {
