@@ -16,6 +16,7 @@ os.environ |= {  # read at import by gradio, transformers and diffusers, so befo
     "STUDIO_DATA": str(HOME / "data"),
 }
 
+import studio.engine  # noqa: E402, F401  (before any test loads diffusers: see torchvision_ops)
 from studio.ui import fast_import  # noqa: E402
 
 fast_import.install()  # gradio would write a stub beside each of our components

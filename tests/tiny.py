@@ -13,7 +13,6 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from studio.engine import torchvision_ops  # noqa: F401  (before diffusers)
 from studio.messages import ModelLocation
 from studio.params import GenerationParams
 

@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+
+import studio.engine  # noqa: F401  (before diffusers)
+
+# isort: split
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -20,7 +24,6 @@ from PIL import Image, ImageDraw
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from studio.engine import generate as engine_module
-from studio.engine import torchvision_ops  # noqa: F401  (before diffusers)
 from studio.engine.attention import choose_kernel
 from studio.engine.generate import Engine, Watch, encode, to_unit_range
 from studio.engine.precision import choose_device, choose_precision

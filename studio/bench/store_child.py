@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from studio.bench.store import Task
-from studio.engine import torchvision_ops  # noqa: F401  (before diffusers)
 from studio.engine.attention import choose_kernel
 from studio.engine.configs import CLASSES, CONFIGS, NOISE
 from studio.engine.generate import Engine

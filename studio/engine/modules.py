@@ -10,7 +10,6 @@ import transformers
 from accelerate import init_empty_weights
 from torch import Tensor, nn
 
-from studio.engine import torchvision_ops  # noqa: F401  (before diffusers)
 from studio.engine.reading import Stretch, read_all
 from studio.engine.skeletons import TEXT_MODELS, construct
 from studio.engine.sources import Part

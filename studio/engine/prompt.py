@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from studio.engine import torchvision_ops  # noqa: F401  (before transformers)
-
 WINDOWS_MAX = 32
 CACHED = 64
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import diffusers
 
-from studio.engine import torchvision_ops  # noqa: F401  (before diffusers)
 from studio.errors import InvalidRequestError
 from studio.hookspecs import SchedulerSpec
 

@@ -10,8 +10,6 @@ import torch
 import transformers
 from torch import nn
 
-from studio.engine import torchvision_ops  # noqa: F401  (before diffusers)
-
 TEXT_MODELS = ("CLIPTextModel", "CLIPTextModelWithProjection")
 IMAGE_MODELS = ("UNet2DConditionModel", "AutoencoderKL", "ControlNetModel")
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from transformers import CLIPTokenizer
 
-from studio.engine import torchvision_ops  # noqa: F401  (before transformers)
 from studio.engine.configs import CLASSES, CONFIGS, NOISE, control_config
 from studio.engine.layouts import (
     CONTROL_PREFIX,

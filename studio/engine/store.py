@@ -19,7 +19,6 @@ import torch
 from diffusers.utils.logging import disable_progress_bar as quiet_diffusers
 from transformers.utils.logging import disable_progress_bar as quiet_transformers
 
-from studio.engine import torchvision_ops  # noqa: F401  (before diffusers)
 from studio.engine.attention import AttentionProcessor
 from studio.engine.modules import copy_part, empty_module, full_config, holds
 from studio.engine.placement import HEADROOM, Plan, Rung, plan

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from transformers import CLIPTokenizer
 
-from studio.engine import torchvision_ops  # noqa: F401  (before transformers)
 from studio.errors import StartError
 
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"

@@ -1,10 +1,12 @@
 """One known mismatch, mended in one place: a torchvision built for another torch lacks its compiled operators.
 
 Its import then fails, and with it every import of transformers' image processors. Nothing of ours calls the operators,
-so declaring their schemas is enough. Import this module before transformers or diffusers.
+so declaring their schemas is enough. The package imports this module first: whoever imports diffusers or transformers
+before anything of studio.engine has to import studio.engine before them.
 """
 
 import importlib.util
+from pathlib import Path
 
 import torch
 
@@ -16,15 +18,16 @@ _declared: list[torch.library.Library] = []
 
 
 def missing_ops() -> bool:
-    """Whether torchvision is installed without operators that this torch can load."""
-    if importlib.util.find_spec("torchvision") is None:
+    """Whether torchvision is there without operators that this torch can load. It is not imported: that may fail."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None:
         return False
-    spec = importlib.util.find_spec("torchvision._C")
-    if spec is not None and spec.origin is not None:
-        try:
-            torch.ops.load_library(spec.origin)
-        except OSError:
-            return True
+    for folder in spec.submodule_search_locations or ():
+        for compiled in sorted(Path(folder).glob("_C*")):
+            try:
+                torch.ops.load_library(compiled)
+            except OSError:
+                return True
     return not hasattr(torch.ops.torchvision, "nms")
 
 

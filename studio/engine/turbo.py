@@ -291,8 +291,6 @@ def _sentence(reason: str) -> str:
 
 
 if __name__ == "__main__":
-    from studio.engine import torchvision_ops  # noqa: F401  (before diffusers, which the pickle names)
-
     if hasattr(os, "nice"):
         os.nice(LOWEST)
     compile_skeletons(sys.stdin.buffer.read(), torch.device(sys.argv[1]))

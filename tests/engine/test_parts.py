@@ -1,4 +1,7 @@
+import importlib.util
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -82,3 +85,21 @@ def test_operators_are_declared_only_when_they_are_missing(monkeypatch):
     before = len(torchvision_ops._declared)
     torchvision_ops.declare_ops()
     assert len(torchvision_ops._declared) == before
+
+
+def test_with_a_torchvision_that_another_torch_built_transformers_still_loads():
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed here")
+    code = "import studio.engine, torchvision; from transformers import CLIPImageProcessor; print(CLIPImageProcessor)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_looking_for_the_operators_imports_no_torchvision(monkeypatch, tmp_path):
+    (tmp_path / "__init__.py").write_text("raise RuntimeError('imported')")
+    (tmp_path / "_C.so").write_bytes(b"made for another machine")
+    spec = importlib.util.spec_from_file_location(
+        "torchvision", tmp_path / "__init__.py", submodule_search_locations=[str(tmp_path)]
+    )
+    monkeypatch.setattr(torchvision_ops.importlib.util, "find_spec", lambda _name: spec)
+    assert torchvision_ops.missing_ops()
