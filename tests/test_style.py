@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent.parent
     [
         ("ruff", "check", "--quiet"),
         ("ruff", "format", "--check", "--quiet"),
-        ("pyright",),
+        ("pyright", "--pythonpath", sys.executable),
     ],
-    ids=" ".join,
+    ids=("ruff check", "ruff format", "pyright"),
 )
 def test_nothing_is_found_by(command):
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -81,7 +81,7 @@ STAGES: dict[str, Stage] = {
     "judge": Stage(judge, Plan(learning_rate=3e-3, batch=48, minutes=4, hold=0.1, warmup=20, seed=5), parallel=False),
     "unet": Stage(unet, Plan(learning_rate=1e-3, batch=12, minutes=48, hold=0.4, seed=3)),
     "control": Stage(
-        control, Plan(learning_rate=1.2e-3, batch=10, minutes=225, hold=0.5, average=0.998, warmup=50, seed=4)
+        control, Plan(learning_rate=1.2e-3, batch=10, minutes=214, hold=0.5, average=0.998, warmup=50, seed=4)
     ),
 }
 
