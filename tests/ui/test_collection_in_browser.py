@@ -128,3 +128,28 @@ def test_a_download_of_another_checksum_fails_beside_its_name(page, served):
         page.click("#download-start")
         page.wait_for_selector("#downloads [data-state=failed] .mq-download-error")
         assert not list(served.studio.settings.paths.models.rglob("wrong.safetensors"))
+
+
+def test_an_answer_that_is_older_than_an_event_does_not_bring_the_old_state_back(page, served):
+    """The list is asked for, the download fails, and only then the answer comes in."""
+    held = []
+
+    def hold_first_list(route):
+        if route.request.method == "GET" and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/downloads", hold_first_list)
+    with serving() as server:
+        server.answers["/late.safetensors"] = Answer(embedding())
+        open_models(page).click("#models-get summary")
+        page.fill("#download-source", f"{server.url}/late.safetensors")
+        page.fill("#download-sha256", "0" * 64)
+        page.click("#download-start")
+        page.wait_for_selector("#downloads [data-state=failed]")
+        answer = held[0].fetch()
+        held[0].fulfill(response=answer, body=answer.text().replace('"failed"', '"running"'))
+        page.wait_for_timeout(300)
+        assert page.locator("#downloads [data-state=failed]", has_text="late").count() == 1
+        page.unroute("**/api/v1/downloads")

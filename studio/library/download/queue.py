@@ -191,7 +191,16 @@ class Downloads:
         return self._rows[download_id]
 
     def _work(self) -> None:
-        """The thread: the oldest that waits, until none does."""
+        """The thread. Whatever ends it, the next request starts another."""
+        try:
+            self._work_on()
+        finally:
+            with self._changed:
+                if self._thread is threading.current_thread():
+                    self._thread = None
+
+    def _work_on(self) -> None:
+        """The oldest that waits, until none does."""
         while True:
             with self._changed:
                 row = next((row for row in self._rows.values() if row.state == QUEUED), None)

@@ -104,10 +104,15 @@ async function order(path) {
     refuse(error.message);
   }
 }
+let heard = 0; // events: an answer that left the studio before the last of them is old
 async function refresh() {
   if (!M.owner()) return;
   try {
-    const found = M.list(await M.call("GET", "downloads"));
+    let found, before;
+    do {
+      before = heard;
+      found = M.list(await M.call("GET", "downloads"));
+    } while (heard !== before);
     shared.downloads.clear();
     found.forEach((row) => shared.downloads.set(row.id, row));
   } catch {
@@ -169,7 +174,10 @@ function show() {
   rows.replaceChildren(...all.reverse().map(line));
   if (held) [...rows.querySelectorAll("button")].find((b) => b.getAttribute("aria-label") === held)?.focus();
 }
-M.on(element, "downloads", show);
+M.on(element, "downloads", () => {
+  heard++;
+  show();
+});
 M.on(element, "user", refresh);
 shape();
 show();
