@@ -24,7 +24,8 @@ from studio.params import GenerationRequest
 from studio.services import Studio
 from studio.settings import BUILTIN, Settings, load_settings
 
-REPEATS = 5
+REPEATS = 15
+SD15_REPEATS = 9  # 11 s each on two cores
 PACKAGES = ("torch", "diffusers", "transformers", "gradio")
 
 
@@ -75,7 +76,7 @@ def shape_figures(settings: Settings) -> dict[str, Figure]:
     from studio.bench import engine as bench_engine
 
     bench = bench_engine.Bench.random_sd15(settings)
-    times = interleaved([bench.ours, bench.bare], repeats=3)
+    times = interleaved([bench.ours, bench.bare], SD15_REPEATS)
     return {"engine.generate / bare, SD 1.5 shapes at 256 px": Figure(times[0] / times[1], "x", 1.06)}
 
 
@@ -140,7 +141,7 @@ def start_figures(folder: Path) -> dict[str, Figure]:
     ours: list[float] = []
     theirs: list[float] = []
     memory: list[int] = []
-    for _ in range(3):
+    for _ in range(5):
         theirs.append(start_seconds(bare, lambda _pid: None))
         ours.append(start_seconds(serve, lambda pid: memory.append(resident_bytes(pid))))
     return {
@@ -180,14 +181,15 @@ def start_seconds(command: Sequence[str], look: Callable[[int], None]) -> float:
 
 
 def interleaved(runs: Sequence[Callable[[], None]], repeats: int = REPEATS) -> list[float]:
-    """Median seconds of each; one round to warm up, then all in turn, so that a busy moment hits each alike."""
+    """Median seconds of each; one round to warm up, then all in turn, there and back, so that what comes and goes on
+    the machine hits each alike."""
     for run in runs:
         run()
     times: list[list[float]] = [[] for _ in runs]
-    for _ in range(repeats):
-        for index, run in enumerate(runs):
+    for turn in range(repeats):
+        for index in list(range(len(runs)))[:: -1 if turn % 2 else 1]:
             started = time.perf_counter()
-            run()
+            runs[index]()
             times[index].append(time.perf_counter() - started)
     return [statistics.median(values) for values in times]
 

@@ -1,13 +1,13 @@
 """Units: what joins the denoiser for a generation. Each is a small class that leaves the model as it found it."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,17 @@ class Unit(Protocol):
 
 @dataclass
 class ControlNetUnit:
-    """A ControlNet with its map. map: (1, 3, H, W), 0 to 1. start, end: active range as fractions of the steps."""
+    """A ControlNet with its map. map: (1, 3, H, W), 0 to 1. start, end: active range as fractions of the steps.
+
+    What the ControlNet makes of the map does not depend on the step: it is computed once, at the first that is active.
+    """
 
     model: ControlNetModel
     map: Tensor
     conditioning_scale: float = 1.0
     start: float = 0.0
     end: float = 1.0
+    _hint: Tensor | None = field(default=None, init=False)
 
     def attached(self, unet: UNet2DConditionModel) -> AbstractContextManager[None]:  # noqa: ARG002
         """A ControlNet changes no weights."""
@@ -68,16 +72,47 @@ class ControlNetUnit:
         """Run the ControlNet, unless it is off at this step: then nothing is computed."""
         if self.conditioning_scale == 0 or not is_active(step.index, step.count, self.start, self.end):
             return
-        down, middle = self.model(
-            step.sample,
-            step.timestep,
-            encoder_hidden_states=step.prompt_embeds,
-            controlnet_cond=self.map.to(step.sample).expand(len(step.sample), -1, -1, -1),
-            conditioning_scale=self.conditioning_scale,
-            added_cond_kwargs=dict(step.added),
-            return_dict=False,
-        )
+        if self._hint is None:
+            self._hint = _embed(self.model, self.map.to(step.sample))
+        with _embedded(self.model, self._hint):
+            down, middle = self.model(
+                step.sample,
+                step.timestep,
+                encoder_hidden_states=step.prompt_embeds,
+                controlnet_cond=self._hint,
+                conditioning_scale=self.conditioning_scale,
+                added_cond_kwargs=dict(step.added),
+                return_dict=False,
+            )
         residuals.add(tuple(down), middle)
+
+
+def _embed(model: ControlNetModel, image: Tensor) -> Tensor:
+    """A map as the ControlNet adds it to its first features, (1, C, h, w)."""
+    bgr = model.config.controlnet_conditioning_channel_order == "bgr"
+    return model.controlnet_cond_embedding(image.flip(1) if bgr else image)
+
+
+class _Given(nn.Module):
+    """In place of layers: what they gave before."""
+
+    def __init__(self, given: Tensor) -> None:
+        super().__init__()
+        self.given = given
+
+    def forward(self, _anything: Tensor) -> Tensor:
+        return self.given
+
+
+@contextmanager
+def _embedded(model: ControlNetModel, hint: Tensor) -> Generator[None]:
+    """The model with its map embedded already, until the block ends."""
+    layers = model.controlnet_cond_embedding
+    model.controlnet_cond_embedding = _Given(hint)
+    try:
+        yield
+    finally:
+        model.controlnet_cond_embedding = layers
 
 
 def is_active(index: int, count: int, start: float, end: float) -> bool:

@@ -4,6 +4,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -96,7 +97,8 @@ def main(connection: Connection, settings: Settings, mark: str, part: int, parts
         last = Progress("done", error=error.sentence())
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
-    connection.send(last)
+    with suppress(BrokenPipeError, ConnectionResetError):
+        connection.send(last)
     connection.close()
 
 

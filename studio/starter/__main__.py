@@ -27,6 +27,7 @@ def main() -> None:
     commands.add_parser("export", help="write the pack from what is trained so far")
     judge = commands.add_parser("judge", help="measure the pack on held-out scenes and print the table")
     judge.add_argument("--count", type=int, default=200, help="how many scenes")
+    judge.add_argument("--first-seed", type=int, default=20_000_000, help="of the scenes; others make another exam")
     judge.add_argument("--json", type=Path, help="write the figures there too")
     sheet = commands.add_parser("sheet", help="draw a sheet of pictures with and without control")
     sheet.add_argument("file", type=Path)
@@ -49,7 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
         case "judge":
             from studio.starter.measure import measure, table
 
-            figures = measure(arguments.pack, arguments.count, logging.getLogger("studio.starter").info)
+            report = logging.getLogger("studio.starter").info
+            figures = measure(arguments.pack, arguments.count, report, arguments.first_seed)
             if arguments.json:
                 arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
             print(table(figures))

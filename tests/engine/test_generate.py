@@ -15,6 +15,7 @@ from torch._dynamo.testing import CompileCounter
 
 from studio.engine.generate import CancelledError, Watch, decode, encode, to_unit_range
 from studio.engine.turbo import Turbo
+from studio.engine.units import ControlNetUnit, Residuals, StepInput
 from studio.errors import ModelNotFoundError
 from studio.params import ControlUnit
 from studio.registry import load_registry
@@ -189,6 +190,27 @@ def test_a_controlnet_is_computed_only_where_it_is_on(engine, models, unit, call
     engine.generate(tiny.params(controls=(unit,)), models)
     hook.remove()
     assert len(seen) == calls
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_what_a_controlnet_makes_of_its_map_is_computed_once(engine, order):
+    control = tiny.tiny_controlnet(tiny.tiny_pipeline().unet)
+    control.register_to_config(controlnet_conditioning_channel_order=order)
+    rng, layers, seen = torch.Generator().manual_seed(0), control.controlnet_cond_embedding, []
+    layers.register_forward_pre_hook(lambda *_: seen.append(1))
+    picture = torch.rand(1, 3, tiny.SIZE, tiny.SIZE, generator=rng)
+    words = torch.randn(2, 8, control.config.cross_attention_dim, generator=rng)
+    sample = torch.randn(2, 4, tiny.SIZE // tiny.FACTOR, tiny.SIZE // tiny.FACTOR, generator=rng)
+    unit = ControlNetUnit(control, picture)
+    with torch.no_grad():
+        for index in range(2):
+            said = Residuals()
+            unit.contribute(StepInput(sample, torch.tensor(500 - index), words, index, 2), said)
+        assert len(seen) == 1
+        expected = control(sample, 499, words, controlnet_cond=picture, return_dict=False)
+    for ours, theirs in zip((*said.down, said.middle), (*expected[0], expected[1]), strict=True):
+        assert_agree(ours, theirs)
+    assert control.controlnet_cond_embedding is layers
 
 
 def test_scale_zero_changes_nothing(latents):
