@@ -1,67 +1,94 @@
-"""The scribble ControlNet, trained beside the frozen denoiser on scenes drawn by an unsteady hand."""
+"""The ControlNets, trained beside the frozen denoiser: drawings by an unsteady hand, edges, depth, segments, poses."""
 
+import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from studio.starter import ranks
+from studio.starter import maps
 from studio.starter.data import DRAWINGS, Scenes
-from studio.starter.loop import Plan, Run
-from studio.starter.unet import Objective, Words, load_snapshot
+from studio.starter.unet import Words, load_snapshot, new_objective
+from studio.training import ranks
+from studio.training.conditions import ControlNetTraining, Noisy
+from studio.training.loop import Plan, Run
 
-UNSAID, MISTOLD = 0.4, 0.5
-GAIN = 1.4  # edges and sides gain, colours lose; assets/starter/README.md says how it was chosen
+UNSAID, MISTOLD = 0.5, 0.5
+GAIN = 1.4  # of the scribble ControlNet: edges and sides gain, colours lose; assets/starter/README.md says how chosen
+
+MapOf = Callable[[Scenes, int, random.Random], np.ndarray]
+MAPS: dict[str, MapOf] = {
+    "scribble": lambda scenes, row, rng: scenes.drawings[row, rng.randrange(DRAWINGS)],
+    "edges": lambda scenes, row, rng: maps.varied_edge_map(np.asarray(scenes.images[row]), rng),
+    "depth": lambda scenes, row, rng: maps.varied_depth_map(np.asarray(scenes.depths[row]), rng),
+    "segments": lambda scenes, row, rng: maps.varied_segment_map(np.asarray(scenes.segments[row]), rng),
+    "pose": lambda scenes, row, _rng: maps.pose_map(scenes.people[row], scenes.images.shape[1]),
+}
 
 
-def train_control(work: Path, plan: Plan) -> None:
-    """Train on drawings; writes work/controlnet-scribble.
+class MapBatches:
+    """Batches of scenes with maps of one kind; for poses, of the scenes in which somebody stands."""
 
-    So that the drawing decides, every other caption is left unsaid, and in three of ten left and right are exchanged.
+    def __init__(self, work: Path, kind: str) -> None:
+        self.scenes, self.kind = Scenes.open(work / "train"), kind
+        self.latents = np.load(work / "train" / "latents.npy", mmap_mode="r")
+        self.rows = np.array([row for row, people in enumerate(self.scenes.people) if people or kind != "pose"])
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, Tensor, Tensor]:
+        """Row numbers, clean latents (N, 4, h, w), and maps (N, 3, H, W), 0 to 1."""
+        rows = np.sort(rng.choice(self.rows, count))
+        hand = random.Random(int(rng.integers(2**62)))
+        made = [MAPS[self.kind](self.scenes, int(row), hand) for row in rows]
+        return rows, torch.from_numpy(self.latents[rows].astype(np.float32)), map_tensor(made)
+
+
+def train_control(work: Path, plan: Plan, kind: str = "scribble") -> None:
+    """Train the ControlNet of one kind of map; writes work/controlnet-KIND.
+
+    So that the map decides, every other caption is left unsaid, and in every other left and right are exchanged. All
+    but the first begin as the scribble ControlNet, where there is one: it has learned to see, and the map is new.
     """
-    scenes = Scenes.open(work / "train")
-    latents = np.load(work / "train" / "latents.npy", mmap_mode="r")
+    batches = MapBatches(work, kind)
     unet, encoder = load_snapshot(work)
-    unet.requires_grad_(False)
     encoder.requires_grad_(False)
-    torch.manual_seed(0)
-    control = ControlNetModel.from_unet(
-        unet, conditioning_channels=3, conditioning_embedding_out_channels=(8, 16, 32, 64)
-    ).requires_grad_(True)
-    run = Run(plan, control, work / "runs" / "control")
+    control = begin(work, kind, unet)
+    training = ControlNetTraining(unet, control)
+    run = Run(plan, control, work / "runs" / (kind if kind != "scribble" else "control"))
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer", local_files_only=True)
-    words, objective = Words(tokenizer, scenes), Objective()
+    words, objective = Words(tokenizer, batches.scenes), new_objective()
 
     def loss_of(_share: float) -> Tensor:
-        rows = np.sort(run.rng.integers(0, len(scenes), plan.batch))
-        clean = torch.from_numpy(latents[rows].astype(np.float32))
-        drawn = control_tensor(scenes.drawings[rows, run.rng.integers(0, DRAWINGS, len(rows))])
+        rows, clean, drawn = batches.draw(run.rng, plan.batch)
         timesteps, noise, noisy = objective.sample(clean)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             with torch.no_grad():
                 said = encoder(words.draw(rows, UNSAID, mistold=MISTOLD))[0]
-            down, middle = control(noisy, timesteps, said, controlnet_cond=drawn, return_dict=False)
-            predicted = unet(
-                noisy,
-                timesteps,
-                said,
-                down_block_additional_residuals=down,
-                mid_block_additional_residual=middle,
-            ).sample.float()
+            predicted = training(Noisy(noisy, timesteps, said), drawn).float()
         return objective.loss(predicted, noise, timesteps)
 
     run.train(loss_of)
     if ranks.RANK == 0:
         with run.averaged_weights():
-            control.save_pretrained(work / "controlnet-scribble")
+            control.save_pretrained(work / f"controlnet-{kind}")
 
 
-def control_tensor(drawings: np.ndarray) -> Tensor:
-    """(N, h, w) bytes to (N, 3, h, w), 0 to 1."""
-    return torch.from_numpy(np.array(drawings)).float()[:, None].expand(-1, 3, -1, -1) / 255
+def begin(work: Path, kind: str, unet: UNet2DConditionModel) -> ControlNetModel:
+    """A ControlNet to train: the UNet's encoder, or the scribble ControlNet for the kinds that come after it."""
+    torch.manual_seed(0)
+    first = work / "controlnet-scribble"
+    if kind != "scribble" and first.exists():
+        return ControlNetModel.from_pretrained(first)
+    return ControlNetModel.from_unet(unet, conditioning_channels=3, conditioning_embedding_out_channels=(8, 16, 32, 64))
+
+
+def map_tensor(drawn: Sequence[np.ndarray] | np.ndarray) -> Tensor:
+    """N maps, (h, w) or (h, w, 3) bytes, as (N, 3, h, w), 0 to 1."""
+    shown = torch.from_numpy(np.stack(list(drawn))).float() / 255
+    return shown[:, None].expand(-1, 3, -1, -1) if shown.ndim == 3 else shown.permute(0, 3, 1, 2)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from studio.starter.captions import caption
 from studio.starter.render import SIZE, Bytes, make_scene
 from studio.starter.scribble import control_image
+from studio.starter.shapes import Points
 from studio.starter.spec import Spec, Thing
 
 TRAIN_SEED, HELD_OUT_SEED = 0, 10_000_000
@@ -23,24 +24,29 @@ SHAPES = {
     "images": (SIZE, SIZE, 3),
     "outlines": (SIZE, SIZE),
     "segments": (SIZE, SIZE),
+    "depths": (SIZE, SIZE),
     "drawings": (DRAWINGS, SIZE, SIZE),
 }
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """N rendered scenes, uint8: images (N, 128, 128, 3), outlines, segments (N, 128, 128), drawings (N, 2, 128, 128).
+    """N rendered scenes, uint8: images (N, 128, 128, 3), outlines, segments, depths (N, 128, 128), drawings
+    (N, 2, 128, 128).
 
-    captions holds four for each scene; centers the middle of each thing as a fraction of the width.
+    captions holds four for each scene; centers the middle of each thing as a fraction of the width; people the
+    keypoints of each person, (18, 2), fractions of the side.
     """
 
     images: Bytes
     outlines: Bytes
     segments: Bytes
+    depths: Bytes
     drawings: Bytes
     specs: list[Spec]
     captions: list[list[str]]
     centers: list[list[float]]
+    people: list[list[Points]]
 
     def __len__(self) -> int:
         return len(self.specs)
@@ -55,6 +61,7 @@ class Scenes:
             specs=[read_spec(w["spec"]) for w in words],
             captions=[w["captions"] for w in words],
             centers=[w["centers"] for w in words],
+            people=[[np.array(person) for person in w["people"]] for w in words],
         )
 
 
@@ -89,8 +96,10 @@ def _render_one(arrays: dict[str, NDArray[Any]], index: int, seed: int) -> Itera
     arrays["images"][index] = scene.image
     arrays["outlines"][index] = scene.outline
     arrays["segments"][index] = scene.segments
+    arrays["depths"][index] = scene.depth
     for i in range(DRAWINGS):
         arrays["drawings"][index, i] = control_image(scene, rng)
     captions = [caption(scene.spec, rng) for _ in range(CAPTIONS)]
     centers = [round(placed.x, 4) for placed in scene.placed]
-    yield json.dumps({"spec": asdict(scene.spec), "captions": captions, "centers": centers})
+    people = [keypoints.round(4).tolist() for keypoints in scene.people]
+    yield json.dumps({"spec": asdict(scene.spec), "captions": captions, "centers": centers, "people": people})

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from studio.starter.data import Scenes
-from studio.starter.loop import Plan, Run
 from studio.starter.render import SEGMENTS
 from studio.starter.spec import BACKGROUNDS, COLORS, KINDS, Spec
+from studio.training.loop import Plan, Run
 
 CELLS, LEAST_CELLS = 16, 3
 TONES = list(COLORS)

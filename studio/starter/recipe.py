@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from studio.starter import ranks
 from studio.starter.data import HELD_OUT_SEED, TRAIN_SEED, render_scenes
-from studio.starter.loop import Plan
+from studio.training import ranks
+from studio.training.loop import Plan
 
 log = logging.getLogger("studio.starter")
 SCENES, HELD_OUT = 30_000, 512
@@ -58,11 +59,11 @@ def unet(work: Path, plan: Plan) -> None:
     train_unet(work, plan)
 
 
-def control(work: Path, plan: Plan) -> None:
-    """Train the scribble ControlNet."""
+def control(work: Path, plan: Plan, kind: str = "scribble") -> None:
+    """Train a ControlNet."""
     from studio.starter.control import train_control
 
-    train_control(work, plan)
+    train_control(work, plan, kind)
 
 
 def judge(work: Path, plan: Plan) -> None:
@@ -83,6 +84,12 @@ STAGES: dict[str, Stage] = {
     "control": Stage(
         control, Plan(learning_rate=1.2e-3, batch=10, minutes=214, hold=0.5, average=0.998, warmup=50, seed=4)
     ),
+} | {
+    kind: Stage(
+        partial(control, kind=kind),
+        Plan(learning_rate=8e-4, batch=10, minutes=minutes, hold=0.4, average=0.998, warmup=50, seed=seed),
+    )
+    for seed, (kind, minutes) in enumerate({"edges": 15, "depth": 20, "segments": 20, "pose": 30}.items(), 6)
 }
 
 
@@ -91,7 +98,7 @@ def run_stage(name: str, work: Path, minutes: float | None, count: int) -> None:
     stage = STAGES[name]
     if stage.parallel and count > 1 and ranks.WORLD == 1:
         extra = [] if minutes is None else ["--minutes", str(minutes)]
-        ranks.launch(["--work", str(work), "train", name, *extra], count)
+        ranks.launch("studio.starter", ["--work", str(work), "train", name, *extra], count)
         return
     log.info("%s begins", name)
     stage.run(work, stage.plan if minutes is None else replace(stage.plan, minutes=minutes))

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from studio.starter import ranks
 from studio.starter.captions import caption
-from studio.starter.loop import Plan, Run
 from studio.starter.spec import BACKGROUNDS, COLORS, KINDS, POSES, Spec, sample_spec
+from studio.training import ranks
+from studio.training.loop import Plan, Run
 
 log = logging.getLogger("studio.starter")
 WIDTH = 192

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from studio.starter import ranks
 from studio.starter.data import Scenes
-from studio.starter.loop import Plan, Run
 from studio.starter.text import WIDTH, new_text_encoder, tokenize
+from studio.training import ranks
+from studio.training.loop import Plan, Run
+from studio.training.objective import Objective
 
 log = logging.getLogger("studio.starter")
 NOISE_SCHEDULE: dict[str, Any] = {
@@ -44,31 +45,9 @@ def new_unet() -> UNet2DConditionModel:
     )
 
 
-class Objective:
-    """Noise, and how much each timestep's error counts."""
-
-    def __init__(self) -> None:
-        self.alphas = DDPMScheduler(**NOISE_SCHEDULE).alphas_cumprod
-        snr = self.alphas / (1 - self.alphas)
-        self.snr = snr
-        # Min-SNR-5 (arXiv:2303.09556) is nearly blind where the layout is decided, so an error in x0 counts there too.
-        self.weights = snr.clamp(max=5) / snr + 0.5 * (1 / snr).clamp(max=20)
-
-    def noisy(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Latents (B, 4, h, w) with the noise of their timesteps."""
-        alpha = self.alphas[timesteps].view(-1, 1, 1, 1)
-        return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
-
-    def sample(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Timesteps, noise and noisy latents for a batch. The noise is offset a little for each channel of a picture:
-        without that the schedule leaks the mean colour, and the model learns to read it instead of the words."""
-        timesteps = torch.randint(0, len(self.alphas), (len(latents),))
-        noise = torch.randn_like(latents) + OFFSET_NOISE * torch.randn(*latents.shape[:2], 1, 1)
-        return timesteps, noise, self.noisy(latents, noise, timesteps)
-
-    def loss(self, predicted: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """The weighted squared error, a scalar."""
-        return ((predicted - noise).square().mean((1, 2, 3)) * self.weights[timesteps]).mean()
+def new_objective(*, timesteps: str = "uniform") -> Objective:
+    """What every part that denoises is asked here."""
+    return Objective(NOISE_SCHEDULE, snr_gamma=5, x0_weight=0.5, offset_noise=OFFSET_NOISE, timesteps=timesteps)
 
 
 class Words:
@@ -119,7 +98,7 @@ def train_unet(work: Path, plan: Plan) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer", local_files_only=True)
     unet, encoder = new_unet(), CLIPTextModel.from_pretrained(work / "text_encoder", local_files_only=True)
     run = Run(plan, nn.ModuleDict({"unet": unet, "encoder": encoder}), work / "runs" / "unet", slow=encoder)
-    words, objective = Words(tokenizer, scenes), Objective()
+    words, objective = Words(tokenizer, scenes), new_objective()
     listening = Listening(
         torch.from_numpy(held_latents[:48].astype(np.float32)),
         tokenize(tokenizer, [texts[0] for texts in held_out.captions[:48]]),

@@ -9,9 +9,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
-from studio.starter import ranks
 from studio.starter.data import Scenes
-from studio.starter.loop import Plan, Run
+from studio.training import ranks
+from studio.training.loop import Plan, Run
 
 log = logging.getLogger("studio.starter")
 CROP, CROP_SHARE = 64, 0.68

@@ -10,12 +10,12 @@ from diffusers import ControlNetModel, StableDiffusionPipeline
 from studio.starter.control import train_control
 from studio.starter.data import Scenes, render_scenes
 from studio.starter.judge import load_judge, train_judge
-from studio.starter.loop import Plan
 from studio.starter.pack import export
 from studio.starter.text import pretrain_text
 from studio.starter.tokenizer import make_tokenizer
 from studio.starter.unet import train_unet
 from studio.starter.vae import encode_scenes, train_vae
+from studio.training.loop import Plan
 
 TINY = Plan(learning_rate=1e-3, batch=2, samples=4, warmup=1)
 

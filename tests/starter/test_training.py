@@ -1,16 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from transformers import CLIPTokenizer
 
 from studio.settings import BUILTIN
 from studio.starter.control import strengthen
 from studio.starter.judge import Judge, judge_loss, score, shrink, truth
-from studio.starter.loop import Plan, Run, schedule
 from studio.starter.measure import edge_f1, set_exam, silhouette_iou
 from studio.starter.text import TARGETS, attributes, tokenize
-from studio.starter.unet import Objective, Words
+from studio.starter.unet import Words
 from studio.starter.vae import new_vae, psnr, reconstruction_loss
 from tests import tiny
 
@@ -32,62 +30,6 @@ class Told:
         return len(self.captions)
 
 
-def problem(run: Run):
-    """A loss whose batches follow torch's generator, as in the real parts."""
-
-    def loss_of(_share):
-        x = torch.randn(8, 4)
-        return (run.module(x) - x.sum(1, keepdim=True)).square().mean()
-
-    return loss_of
-
-
-def plan(samples: int) -> Plan:
-    return Plan(learning_rate=0.05, batch=8, samples=samples, warmup=1, seed=1)
-
-
-def test_training_lowers_the_loss_and_averages_the_weights(tmp_path):
-    torch.manual_seed(0)
-    run = Run(plan(800), nn.Linear(4, 1), tmp_path)
-    run.train(problem(run))
-    assert run.progress.samples == 800
-    assert problem(run)(1.0).item() < 0.1
-    assert torch.allclose(run.averaged["weight"], torch.ones(1, 4), atol=0.2)
-
-
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path):
-    def start(folder):
-        torch.manual_seed(0)
-        return Run(plan(800), nn.Linear(4, 1), tmp_path / folder)
-
-    whole, stopped = start("whole"), start("stopped")
-    whole.train(problem(whole))
-    for _ in range(50):
-        stopped.progress.loss = stopped._step(problem(stopped), stopped.share)
-    stopped.save()
-    resumed = start("stopped")
-    assert resumed.progress.step == 50
-    resumed.train(problem(resumed))
-    assert torch.equal(resumed.module.weight, whole.module.weight)
-    assert torch.equal(resumed.averaged["weight"], whole.averaged["weight"])
-
-
-def test_a_finished_run_does_nothing_more(tmp_path):
-    run = Run(plan(80), nn.Linear(4, 1), tmp_path)
-    run.train(problem(run))
-    before = run.module.weight.detach().clone()
-    again = Run(plan(80), nn.Linear(4, 1), tmp_path)
-    again.train(problem(again))
-    assert torch.equal(again.module.weight, before)
-
-
-def test_the_rate_warms_up_holds_and_falls():
-    p = Plan(learning_rate=1, batch=1, samples=100, warmup=10, hold=0.5)
-    assert schedule(0, 0.0, p) == pytest.approx(0.1)
-    assert schedule(50, 0.5, p) == pytest.approx(1.0)
-    assert schedule(90, 1.0, p) == pytest.approx(0.04)
-
-
 def test_the_vaes_loss_falls_on_one_batch(exam):
     torch.manual_seed(0)
     vae, pictures = new_vae(), shrink(exam.images[:2])
@@ -100,19 +42,6 @@ def test_the_vaes_loss_falls_on_one_batch(exam):
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
-
-
-def test_a_perfect_answer_has_no_error():
-    objective = Objective()
-    noise, timesteps = torch.randn(4, 4, 16, 16), torch.tensor([0, 300, 600, 999])
-    assert objective.loss(noise, noise, timesteps).item() == 0
-
-
-def test_errors_at_high_noise_count_though_min_snr_forgets_them():
-    objective = Objective()
-    min_snr = objective.snr.clamp(max=5) / objective.snr
-    assert min_snr[950] == pytest.approx(1.0)
-    assert objective.weights[950] > 5
 
 
 def test_attributes_tell_scenes_apart(exam):

@@ -1,4 +1,4 @@
-"""The training loop of every part of the pack: schedule, averaged weights, checkpoints, resume."""
+"""The training loop: schedule, averaged weights, checkpoints, resume."""
 
 import json
 import logging
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from studio.starter import ranks
+from studio.training import ranks
 
-log = logging.getLogger("studio.starter")
+log = logging.getLogger("studio.training")
 SAVE_EVERY, REPORT_EVERY = 120.0, 60.0
 
 

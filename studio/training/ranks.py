@@ -15,8 +15,8 @@ from torch import Tensor, distributed
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def launch(arguments: Sequence[str], count: int) -> None:
-    """Run `python -m studio.starter` with these arguments as `count` ranks. Raises: RuntimeError, if a rank fails."""
+def launch(module: str, arguments: Sequence[str], count: int) -> None:
+    """Run `python -m module` with these arguments as `count` ranks. Raises: RuntimeError, if a rank fails."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -26,7 +26,7 @@ def launch(arguments: Sequence[str], count: int) -> None:
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "studio.starter", *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     ranks = [subprocess.Popen(command, env=shared | {"RANK": str(rank)}) for rank in range(count)]
     if codes := [code for rank in ranks if (code := rank.wait())]:
         raise RuntimeError(f"training stopped: a rank ended with status {codes[0]}")

@@ -1,0 +1,81 @@
+"""What a denoiser predicts with a condition in training: a ControlNet or a T2I-Adapter beside a frozen UNet."""
+
+from dataclasses import dataclass
+
+from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """A batch as the denoiser sees it. latents: (N, C, h, w); timesteps: (N,); words: (N, L, D)."""
+
+    latents: Tensor
+    timesteps: Tensor
+    words: Tensor
+
+
+class ControlNetTraining(nn.Module):
+    """A ControlNet learning beside a UNet whose weights stay as they are.
+
+    Args:
+        unet: Its parameters are frozen, but for the decoder's if that is unlocked.
+        middle_only: Let the ControlNet speak in the middle block alone, which small data and short training suit.
+        unlocked_decoder: Train the UNet's up blocks too.
+    Source: Zhang et al., arXiv:2302.05543; middle_only and unlocked_decoder are the authors' only_mid_control and
+        sd_locked=False.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        control: ControlNetModel,
+        *,
+        middle_only: bool = False,
+        unlocked_decoder: bool = False,
+    ) -> None:
+        super().__init__()
+        unet.requires_grad_(False)
+        self.control = control.requires_grad_(True)
+        if middle_only:
+            for parameter in control.controlnet_down_blocks.parameters():
+                nn.init.zeros_(parameter.requires_grad_(False))
+        self.decoder = unet.up_blocks.requires_grad_(True) if unlocked_decoder else None
+        self._unet = (unet,)  # in a tuple, so that its weights are not taken for this module's
+
+    def forward(self, noisy: Noisy, maps: Tensor) -> Tensor:
+        """The predicted noise, (N, C, h, w), with maps (N, 3, H, W), 0 to 1."""
+        down, middle = self.control(
+            noisy.latents, noisy.timesteps, noisy.words, controlnet_cond=maps, return_dict=False
+        )
+        return self._unet[0](
+            noisy.latents,
+            noisy.timesteps,
+            noisy.words,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+            return_dict=False,
+        )[0]
+
+
+class T2IAdapterTraining(nn.Module):
+    """A T2I-Adapter learning beside a frozen UNet: features of the map, the same at every timestep.
+
+    Source: Mou et al., arXiv:2302.08453.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, adapter: T2IAdapter) -> None:
+        super().__init__()
+        unet.requires_grad_(False)
+        self.adapter = adapter.requires_grad_(True)
+        self._unet = (unet,)
+
+    def forward(self, noisy: Noisy, maps: Tensor) -> Tensor:
+        """The predicted noise, (N, C, h, w), with maps (N, 3, H, W), 0 to 1."""
+        return self._unet[0](
+            noisy.latents,
+            noisy.timesteps,
+            noisy.words,
+            down_intrablock_additional_residuals=self.adapter(maps),
+            return_dict=False,
+        )[0]
