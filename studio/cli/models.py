@@ -63,7 +63,14 @@ def table(kind: str, group: Sequence[ModelEntry]) -> Iterator[str]:
         base = "starter" if entry.base.startswith("starter-") else base_word(entry.base).removeprefix("the ")
         reason = entry.reason.removeprefix(common).strip()
         why = "" if entry.usable or not reason else f"  ({reason})"
-        yield f"  {base:12} {in_words(entry.bytes):>9}  {entry.name}{why}"
+        yield f"  {base:12} {file_size(entry.bytes):>9}  {entry.name}{why}"
+
+
+def file_size(count: int) -> str:
+    """Bytes as people say them, for files of any size: an embedding has a few thousand."""
+    if count >= 1e6:
+        return in_words(count)
+    return f"{count / 1e3:.0f} KB" if count >= 1e3 else f"{count} B"
 
 
 def heading(kind: str) -> str:

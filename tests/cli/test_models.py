@@ -3,6 +3,7 @@ import json
 import pytest
 
 from studio.cli.commands import run
+from studio.cli.models import file_size
 from studio.database import open_studio_database
 from studio.library.index import Library
 from studio.library.notes import Notes
@@ -85,3 +86,15 @@ def test_a_list_can_be_narrowed(models, file):
     status, said = models("list", "--kind", "poem")
     assert status == 2
     assert "Choose one of: checkpoint" in said.err
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 B"), (999, "999 B"), (3_300, "3 KB"), (1_000_000, "1.0 MB"), (2_100_000_000, "2.1 GB")]
+)
+def test_a_size_is_told_in_the_largest_unit_that_it_fills(count, words):
+    assert file_size(count) == words
+
+
+def test_no_file_that_holds_something_is_listed_as_nothing(models, file):
+    (row,) = [line for line in models("list")[1].out.splitlines() if " oil" in line]
+    assert f" {file.stat().st_size} B " in row
