@@ -105,7 +105,7 @@ def entry_of(row: Row, note: Note, name: str, key: str) -> ModelEntry:
     """The model of a row. What the person says wins over the header, and the header over sidecars."""
     identity, said, corrected = row.identity, row.said, note.corrections
     base, evidence = identity.base, identity.evidence
-    if base == "unknown" and said.base:
+    if said.base and identity.allows(said.base):
         base, evidence = said.base, f"{evidence} The file beside it names its base model.".strip()
     base = corrected.get("base", base)
     prediction_type = corrected.get("prediction_type", identity.prediction_type)

@@ -174,7 +174,8 @@ def _unusable(folder: Path, config: dict[str, Any], name: str) -> Identity:
 
 
 def _vae(folder: Path, config: dict[str, Any]) -> Identity:
-    factor, latents = float(config.get("scaling_factor") or 0), int(config.get("latent_channels") or 4)
+    factor = float(config.get("scaling_factor") or 0)
+    latents = _latents(folder) or int(config.get("latent_channels") or 4)
     base = next((base for known, base in VAE_BASES if abs(factor - known) < 1e-4), "unknown")
     more = f"Its latents have {latents} channels: it is for newer models than the studio knows." if latents != 4 else ""
     reason = more or _weights_refusal(folder)
@@ -185,7 +186,17 @@ def _vae(folder: Path, config: dict[str, Any]) -> Identity:
         usable=not reason,
         reason=reason,
         evidence=f"Its configuration says that it is a VAE whose latents are scaled by {factor:g}.",
+        possible=None if latents == 4 else (),
     )
+
+
+def _latents(folder: Path) -> int:
+    """The channels of a VAE's latents, by its weights; 0 if they cannot be read."""
+    try:
+        shapes = [header_of(file).tensors.get("decoder.conv_in.weight") for file in weights_of(folder)]
+    except UNREADABLE:
+        return 0
+    return next((info.shape[1] for info in shapes if info is not None and len(info.shape) == 4), 0)
 
 
 def _control_net(folder: Path, config: dict[str, Any]) -> Identity:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from studio.library.card import Card
 from studio.library.header import TensorInfo
+from studio.library.names import BASES_BY_WIDTH
 
 DTYPES = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 CONTROL_WORDS = {
@@ -38,6 +39,8 @@ class Identity:
         reason: Why it is not usable, in sentences for people.
         evidence: How we know, in a sentence.
         width: Of the text's vectors that it reads or holds; 0 if it does not say.
+        possible: Of an unknown base, those that its tensors leave open to what is said beside it; None if they leave
+            every one open.
     """
 
     kind: str = "unknown"
@@ -55,6 +58,13 @@ class Identity:
     evidence: str = ""
     trigger_words: tuple[str, ...] = ()
     width: int = 0
+    possible: tuple[str, ...] | None = None
+
+    def allows(self, base: str) -> bool:
+        """Whether its tensors leave it open that it is for that base model."""
+        if self.base != "unknown" or (self.width and BASES_BY_WIDTH.get(self.width) != base):
+            return False
+        return self.possible is None or base in self.possible
 
 
 def precision(tensors: Iterable[TensorInfo]) -> str:

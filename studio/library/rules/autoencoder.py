@@ -34,7 +34,7 @@ def _vae(subject: Subject) -> Identity | None:
     latents = max(subject.size(f"{prefix}decoder.conv_in.weight", 1) for prefix in ("", "first_stage_model."))
     if latents not in (0, 4):
         reason = f"Its latents have {latents} channels: it is for newer models than the studio knows."
-        return replace(found, base="unknown", reason=reason)
+        return replace(found, base="unknown", reason=reason, possible=())
     reason = f"It is incomplete: {best.fault}." if best.fault else ""
     return replace(found, usable=not reason, reason=reason)
 
@@ -83,6 +83,7 @@ def _taesd(subject: Subject) -> Identity | None:
         precision=precision(subject.tensors.values()),
         reason=tiny,
         evidence=f"It is built like a TAESD; {how}.",
+        possible=None if latents == {4} else (),
     )
 
 

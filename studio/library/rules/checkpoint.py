@@ -152,7 +152,7 @@ def _named(subject: Subject, base: str, channels: int, width: int, reason: str) 
         evidence=f"Its UNet reads texts of width {width} and takes {channels} channels." if channels else "",
     )
     if base == "unknown":
-        return found
+        return replace(found, possible=())
     prediction, zero, how = _prediction(subject, base, found.variant)
     found = replace(
         found, prediction_type=prediction, zero_snr=zero, evidence=f"{found.evidence} {how}".strip(), usable=not reason

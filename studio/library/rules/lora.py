@@ -130,7 +130,8 @@ def recognise(subject: Subject) -> Identity | None:
     family = _family(modules)
     if not family or modules.strange > (1 - MOST) * len(subject.tensors):
         return None
-    base, width, why = _base(subject, modules)
+    signs = _signs(modules)
+    base, width, why = _base(subject, signs)
     spelling = _spelling(modules)
     return Identity(
         kind="lora",
@@ -139,6 +140,7 @@ def recognise(subject: Subject) -> Identity | None:
         precision=precision(subject.tensors.values()),
         reason=REASON if base != "unknown" else f"{REASON} {why}",
         width=width,
+        possible=() if signs.other or subject.said_other or not signs.places else tuple(sorted(signs.bases)),
         trigger_words=subject.triggers,
         evidence=f"It is a {SHOWN.get(family, family.upper())} in {spelling} spelling for {len(modules.roles)} layers.",
     )
@@ -222,7 +224,7 @@ class Signs:
 
 
 def _signs(modules: Modules) -> Signs:
-    signs = Signs()
+    signs, strange = Signs(), 0
     for stem, roles in modules.roles.items():
         module = stem.replace(".", "_")
         if module.startswith(PRIOR):
@@ -237,14 +239,16 @@ def _signs(modules: Modules) -> Signs:
             signs.places.add(text[0])
             if module.endswith(TEXT_LAYERS) and (width := _input(roles)):
                 signs.text_widths |= {width} if "te2" not in text[0] and "encoder_2" not in text[0] else set()
-        elif not signs.other:
-            signs.other = next((what for what, pattern in OTHERS if pattern.search(module)), "")
+        else:
+            strange += 1
+            signs.other = signs.other or next((what for what, pattern in OTHERS if pattern.search(module)), "")
+    if signs.places and strange > len(modules.roles) / 2:  # a text encoder of ours beside another network
+        signs.other = signs.other or "another network than a UNet"
     return signs
 
 
-def _base(subject: Subject, modules: Modules) -> tuple[str, int, str]:
+def _base(subject: Subject, signs: Signs) -> tuple[str, int, str]:
     """The base model, the width of the texts that it reads if it changes that, and what stands against a base model."""
-    signs = _signs(modules)
     if signs.other:
         return "unknown", 0, f"This one is for {signs.other}."
     bases = signs.bases

@@ -66,4 +66,5 @@ def _named(subject: Subject, what: str) -> Identity:
         precision=precision(subject.tensors.values()),
         reason=f"It is {what}, which the studio cannot use.",
         evidence="Its tensors have the names that only such a file has.",
+        possible=(),
     )

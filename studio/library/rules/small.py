@@ -63,6 +63,7 @@ def _embedded(subject: Subject, base: str, token: Token, trigger: str) -> Identi
         width=token.width,
         trigger_words=(trigger,),
         evidence=f"It holds {token.vectors} {'vector' if token.vectors == 1 else 'vectors'} of width {token.width}.",
+        possible=(),  # its width told
     )
 
 
@@ -106,4 +107,5 @@ def _hypernetwork(subject: Subject) -> Identity | None:
         reason=HYPER_REASON,
         width=next(iter(read)) if len(read) == 1 else 0,
         evidence=f"It is a hypernetwork for features of widths {', '.join(map(str, sorted(widths)[:8]))}.",
+        possible=() if read else None,
     )
