@@ -175,8 +175,10 @@ def row_view(entry: ModelEntry, user: User) -> dict[str, Any]:
 
 
 def _goes_with(entry: ModelEntry, checkpoint: ModelEntry | None) -> bool:
-    """Whether a model that can be used fits the checkpoint; checkpoints need not fit each other."""
-    return checkpoint is None or not entry.usable or entry.kind == "checkpoint" or fits(entry, checkpoint)
+    """Whether a model that can be used fits the checkpoint; checkpoints need not fit each other. Embeddings tell it
+    before they can be used."""
+    said = entry.usable or entry.kind == "embedding"
+    return checkpoint is None or not said or entry.kind == "checkpoint" or fits(entry, checkpoint)
 
 
 def plain_text(text: str) -> str:

@@ -15,6 +15,7 @@ from studio.registry import Registry
 SIDE_MIN, SIDE_MAX, SIDE_STEP = 64, 2048, 8
 STEPS_MAX, COUNT_MAX, PROMPT_MAX = 150, 64, 20_000
 SEED_MAX = 2**63 - COUNT_MAX
+ADAPTERS = ("lora", "embedding", "hypernetwork")
 SPACINGS = ("leading", "trailing", "linspace")
 
 
@@ -35,7 +36,7 @@ class Resolver:
         notes = _Notes()
         entry = self.checkpoint(request.checkpoint)
         card = self.card(entry)
-        _refuse_adapters(request)
+        self._refuse_adapters(request, entry)
         width, height = notes.size(request.width, request.height, card)
         vae = self._vae(request.vae, entry)
         controls = [(unit, self._control(unit, entry)) for unit in request.controls]
@@ -111,6 +112,18 @@ class Resolver:
         entry = self.library.find(name, "vae")
         self._check(entry, checkpoint, "vae")
         return entry
+
+    def _refuse_adapters(self, request: GenerationRequest, checkpoint: ModelEntry) -> None:
+        """None can be applied yet; one that does not fit the checkpoint is told so, since that will not change."""
+        if not request.adapters:
+            return
+        names = {adapter.name for adapter in request.adapters}
+        for entry in (entry for kind in ADAPTERS for entry in self.library.entries(kind) if entry.name in names):
+            if (error := misfit(entry, checkpoint, self.library.entries(entry.kind))) is not None:
+                raise error
+        raise InvalidRequestError(
+            "This version of the studio cannot apply adapters yet.", field="adapters", hint="Leave the list empty."
+        )
 
     def _check(self, entry: ModelEntry, checkpoint: ModelEntry, field_name: str) -> None:
         if not entry.usable:
@@ -212,10 +225,3 @@ def _strength(request: GenerationRequest) -> float:
     strength = 0.75 if request.strength is None else request.strength
     check_range("strength", strength, 0.01, 1)
     return strength
-
-
-def _refuse_adapters(request: GenerationRequest) -> None:
-    if request.adapters:
-        raise InvalidRequestError(
-            "This version of the studio cannot apply adapters yet.", field="adapters", hint="Leave the list empty."
-        )

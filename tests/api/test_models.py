@@ -8,7 +8,7 @@ from studio.models import Models, plain_text
 from studio.services import Studio
 from tests.api.kit import png
 from tests.library.cases import AUTOENCODERS, CHECKPOINTS, CONTROLS
-from tests.library.headers import write_case
+from tests.library.headers import write, write_case
 from tests.library.kit import write_model
 
 NAME = "control_v11p_sd15_canny"
@@ -62,6 +62,22 @@ def test_rows_and_details_say_what_does_not_fit_the_checkpoint_as_the_jobs_do(st
     assert refused.status_code == 422
     assert found["misfit"] == f"{refused.json()['detail']} {refused.json()['hint']}"
     assert "misfit" not in local.get(f"/api/v1/models/{rows['controlnet-scribble']['key']}").json()
+
+
+@pytest.mark.parametrize("said", ["starter", "unknown", "sd1"])
+def test_an_embedding_of_another_width_is_refused_in_one_sentence_everywhere(studio, local, said):
+    starter = next(entry for entry in studio.library.entries("checkpoint") if entry.usable)
+    write(studio.settings.paths.models / "embeddings" / "oil.safetensors", {"emb_params": (2, 1024)})
+    studio.library.refresh()
+    (row,) = find(local, kind="embedding")["models"]
+    local.patch(f"/api/v1/models/{row['key']}", json={"base": starter.base if said == "starter" else said})
+    refused = local.post("/api/v1/jobs", json={"prompt": "a", "adapters": [{"name": "oil"}]})
+    assert refused.status_code == 422
+    (row,) = find(local, kind="embedding", checkpoint=starter.name)["models"]
+    assert not row["fits"]
+    shown = local.get(f"/api/v1/models/{row['key']}", params={"checkpoint": starter.name}).json()["misfit"]
+    assert shown == f"{refused.json()['detail']} {refused.json()['hint']}"
+    assert ("width 1024" in shown) == (said != "sd1")
 
 
 def test_nothing_is_read_for_a_request_that_is_refused(studio, local, monkeypatch):

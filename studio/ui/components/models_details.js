@@ -158,6 +158,7 @@ function unusable() {
       {},
       el("strong", { text: "Why can't I use this?" }),
       el("p", { text: row.reason }),
+      row.misfit ? el("p", { id: "model-misfit", text: row.misfit }) : null,
       row.way_out ? el("p", { text: row.way_out }) : null,
     ),
   );

@@ -258,7 +258,8 @@ function card(index, kept) {
 }
 function made(row, index) {
   const chosen = M.isCheckpoint(row) && row.name === shared.checkpoint;
-  const chosenBase = row.fits === false ? `made for ${M.baseOf(row)}, which ${shared.checkpoint} is not` : "";
+  const madeFor = M.baseOf(row) ? `made for ${M.baseOf(row)}, which ${shared.checkpoint} is not` : `not made for ${shared.checkpoint}`;
+  const chosenBase = row.fits === false ? madeFor : "";
   const cannot = !row.usable && (/ yet\b/.test(row.reason) ? "Not used yet" : "Cannot be used");
   const said = [M.kindWord(row.kind), M.factsOf(row), cannot && cannot.toLowerCase(), chosenBase];
   return el(
