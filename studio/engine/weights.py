@@ -1,23 +1,28 @@
 """Files of weights, opened without reading them: tensors are views of the file's memory mapping."""
 
+import math
+import mmap
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from studio.engine.pickles import PICKLES, plain_path, read_pickle
+from studio.engine.pickles import PICKLES, read_pickle
 from studio.engine.reading import OpenFile, Stretch
+from studio.engine.tensors import DTYPES
 from studio.errors import ModelNotFoundError
 from studio.library.folders import UNREADABLE, weights_of
-from studio.library.header import HeaderError, read_header
+from studio.library.header import HeaderError, TensorInfo, header_in, shown
 
 Shape = tuple[int, ...]
 DAMAGED = "Download or copy it again, then look at its size."
 SCALED = "scaled_fp8"  # the mark of files whose fp8 tensors are to be multiplied by scales of their own
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+TYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,6 @@ def open_weights(file: Path, title: str = "") -> Weights:
         opened = _open_pickle(file, title) if file.suffix.lower() in PICKLES else _open_safetensors(file, title)
     except HeaderError as error:
         raise ModelNotFoundError(f"{error}.", hint=DAMAGED) from error
-    except SafetensorError as error:
-        raise ModelNotFoundError(f"{title} cannot be read: {error}.", hint=DAMAGED) from error
     except OSError as error:
         raise ModelNotFoundError(f"{title} cannot be read: {error.strerror or error}.") from error
     if SCALED in opened.shapes:
@@ -89,16 +92,27 @@ def open_folder(folder: Path, title: str) -> Weights:
 
 
 def _open_safetensors(file: Path, title: str) -> Weights:
-    header = read_header(file)
+    """Opened by its name once: header, mapping and stretches are of one file, whatever the name comes to mean."""
     plain = OpenFile(file)
-    opened = safe_open(plain_path(file, plain.stream), "pt")
+    with os.fdopen(os.dup(plain.stream.fileno()), "rb") as stream:
+        header = header_in(stream, shown(file.name))
+        mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
     shapes = {name: info.shape for name, info in header.tensors.items()}
     stretches = {
         name: Stretch(plain, PLAIN[info.dtype], info.start, info.end)
         for name, info in header.tensors.items()
         if info.dtype in PLAIN
     }
-    return Weights(title, shapes, header.metadata, dict.fromkeys(shapes, opened.get_tensor), stretches)
+    read = partial(_view, mapping, header.tensors)
+    return Weights(title, shapes, header.metadata, dict.fromkeys(shapes, read), stretches)
+
+
+def _view(mapping: mmap.mmap, tensors: Mapping[str, TensorInfo], name: str) -> Tensor:
+    info = tensors[name]
+    if info.start == info.end:
+        return torch.empty(info.shape, dtype=TYPES[info.dtype])
+    flat = torch.frombuffer(mapping, dtype=TYPES[info.dtype], count=math.prod(info.shape), offset=info.start)
+    return flat.view(info.shape)
 
 
 def _open_pickle(file: Path, title: str) -> Weights:

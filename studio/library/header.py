@@ -8,7 +8,7 @@ from itertools import chain
 from math import prod
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 BITS = {
     "F4": 4,
@@ -67,14 +67,19 @@ def read_header(file: Path) -> Header:
         fit its type; OSError.
     Source: https://huggingface.co/docs/safetensors, section Format.
     """
-    name = shown(file.name)
     with file.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        start = stream.read(32)
-        length = int.from_bytes(start[:8], "little")
-        _check_start(name, start, length, size)
-        stream.seek(8)
-        raw = stream.read(length)
+        return header_in(stream, shown(file.name))
+
+
+def header_in(stream: BinaryIO, name: str) -> Header:
+    """The header of an open safetensors file, which sentences call `name`. Raises: as `read_header` does."""
+    size = os.fstat(stream.fileno()).st_size
+    stream.seek(0)
+    start = stream.read(32)
+    length = int.from_bytes(start[:8], "little")
+    _check_start(name, start, length, size)
+    stream.seek(8)
+    raw = stream.read(length)
     if len(raw) < length:
         raise HeaderError(f"{name} is cut short")
     table = _parse(name, raw)

@@ -1,11 +1,12 @@
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from studio.engine.weights import open_weights
+from studio.engine.weights import TYPES, open_weights
 from studio.errors import ModelNotFoundError
 
 
@@ -51,3 +52,37 @@ def test_names_may_be_no_utf_8_and_paths_long(tmp_path, ending):
     opened = open_weights(file, "cafe")
     file.unlink()
     assert torch.equal(opened.tensor("a"), values["a"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps open files in their places")
+def test_a_file_is_opened_by_its_name_once(tmp_path, monkeypatch):
+    """Everything that is read later is of the file that was opened, though another one has its name by then."""
+    file, values = tmp_path / "m.safetensors", {"a": torch.arange(6.0), "b": torch.ones(2, dtype=torch.float16)}
+    save_file(values, file)
+    (tmp_path / "other").write_bytes(b"another file")
+    plain_open, opened = Path.open, []
+
+    def open_once(path, *how, **more):
+        stream = plain_open(path, *how, **more)
+        opened.append(path)
+        (tmp_path / "other").replace(path)
+        return stream
+
+    monkeypatch.setattr(Path, "open", open_once)
+    weights = open_weights(file)
+    assert opened == [file]
+    assert all(torch.equal(weights.tensor(name), value) for name, value in values.items())
+    assert weights.stretches["a"].file.path == file
+
+
+@pytest.mark.parametrize("dtype", TYPES.values(), ids=TYPES)
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
+def test_a_tensor_is_what_safetensors_reads_and_writing_to_it_reaches_no_file(tmp_path, dtype, shape):
+    file = tmp_path / "m.safetensors"
+    save_file({"a": torch.ones(shape).to(dtype), "odd": torch.ones(3, dtype=torch.int8)}, file)
+    before = file.read_bytes()
+    tensor, expected = open_weights(file).tensor("a"), load_file(file)["a"]
+    assert (tensor.dtype, tensor.shape) == (expected.dtype, expected.shape)
+    assert torch.equal(tensor.view(torch.uint8) if shape else tensor, expected.view(torch.uint8) if shape else expected)
+    tensor.fill_(0)
+    assert file.read_bytes() == before
