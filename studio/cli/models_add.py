@@ -10,7 +10,7 @@ from typing import Protocol
 
 from studio.access import LOCAL_USER
 from studio.cli.backends import Plain, RemoteBackend
-from studio.errors import StudioError
+from studio.errors import InvalidRequestError, StudioError
 from studio.library.download.fetch import Places
 from studio.library.download.queue import Downloads
 from studio.library.download.transfer import in_words
@@ -20,6 +20,7 @@ from studio.models import Models
 from studio.settings import Settings
 
 BEAT = 0.3
+OFFLINE = "models add needs the network that --offline forbids."
 
 
 class Place(Protocol):
@@ -85,6 +86,8 @@ def add_model(flags: argparse.Namespace, settings: Settings) -> int:
 
     Raises: StudioError, for wrong use.
     """
+    if flags.offline:  # whoever would fetch it: a studio that serves the folder is not asked either
+        raise InvalidRequestError(OFFLINE, field="offline", hint="Leave it out to download.")
     with place(settings) as where:
         view = follow(where, where.add(body_of(flags)))
     if view["state"] != "done":

@@ -131,6 +131,7 @@ def _models(parser: argparse.ArgumentParser, common: Parser) -> None:
     adding.add_argument("source", metavar="URL|REPO[:FILE]", help="an address, or owner/name on the Hugging Face Hub")
     adding.add_argument("--kind", metavar="KIND", help="what it is, such as lora (default: the file itself tells)")
     adding.add_argument("--sha256", metavar="HEX", help="refuse a file of another checksum")
+    adding.add_argument("--offline", action="store_true", help="never use the network: refuse instead")
     adding.add_argument("--json", action="store_true", help="print one JSON value")
 
 

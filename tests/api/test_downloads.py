@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 
 from studio.access import LOCAL_USER
+from studio.api.guard import Policy
+from studio.app import build_studio
 from tests.api.kit import ANN, build, client, listening
 from tests.library.download.stand_in import FREE, Answer, serving
 
@@ -113,11 +115,12 @@ def test_a_wrong_request_names_its_field(local, server, wrong, field):
     assert (answer.status_code, answer.json()["field"]) == (422, field)
 
 
-def test_offline_is_said(studio, local, server):
-    studio.downloads.offline = True
-    answer = local.post("/api/v1/downloads", json=body(server))
+def test_a_studio_that_serves_offline_refuses_in_one_sentence(studio, server):
+    offline = client(build_studio(replace(studio.settings, offline=True)), Policy())
+    answer = offline.post("/api/v1/downloads", json=body(server))
     assert answer.status_code == 422
-    assert "--offline" in answer.json()["detail"]
+    assert answer.json()["detail"] == "The studio was started with --offline, so it uses no network."
+    assert answer.json()["hint"] == "Start it without --offline to download."
     assert server.heard == []
 
 

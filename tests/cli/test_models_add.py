@@ -6,7 +6,7 @@ from studio.cli import models_add
 from studio.cli.commands import run
 from studio.cli.models_add import There, body_of, follow, place
 from studio.cli.parser import parse
-from studio.errors import StartError
+from studio.errors import InvalidRequestError, StartError
 from studio.lock import Running, StudioLock
 from studio.settings import load_settings
 from tests.cli.test_commands import Fake
@@ -54,6 +54,23 @@ def test_json_is_one_value_and_a_failure_is_a_sentence(server, tmp_path, capsys)
 def test_wrong_use_is_told_from_failure(tmp_path, capsys):
     assert run(["--data", str(tmp_path), "models", "add", "nonsense"], Fake().programs) == 2
     assert "owner/name" in capsys.readouterr().err
+
+
+def test_offline_refuses_in_one_line_and_asks_nobody(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(models_add, "place", lambda settings: pytest.fail("nobody is to be asked"))
+    words = ["--data", str(tmp_path), "models", "add", f"{server.url}/a.safetensors", "--offline"]
+    assert run(words, Fake().programs) == 2
+    said = capsys.readouterr()
+    assert said.err == "models add needs the network that --offline forbids. Leave it out to download.\n"
+    assert (said.out, server.heard) == ("", [])
+
+
+def test_a_studio_that_was_started_offline_refuses_in_its_own_words(server, tmp_path, capsys, monkeypatch):
+    refused = InvalidRequestError("The studio was started with --offline.", field="", hint="Start it without.")
+    monkeypatch.setattr(models_add, "running_studio", lambda lock: Running(pid=1, port=7860))
+    monkeypatch.setattr(models_add, "There", lambda studio: There(Served(refused)))
+    assert run(["--data", str(tmp_path), "models", "add", "o/r"], Fake().programs) == 2
+    assert capsys.readouterr().err == "The studio was started with --offline. Start it without.\n"
 
 
 class Served:
