@@ -59,6 +59,7 @@ ROW = (
     "favourite",
     "tags",
     "has_preview",
+    "old",
 )
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -46,6 +46,7 @@ class Row:
         folder: The place that it was found in.
         signature, beside: Change when the model, or a sidecar of it, does.
         content: Its id; "" while nobody needed it.
+        old: Whether it was made by other rules than ours: what it says is to be looked at again.
     """
 
     path: Path
@@ -61,15 +62,17 @@ class Row:
     identity: Identity
     said: Said
     preview: Path | None
+    old: bool = False
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a scan compares."""
+    """What a scan compares. old: whether other rules than ours made it."""
 
     folder: bytes
     signature: str
     beside: str
+    old: bool = False
 
 
 class Cache:
@@ -94,26 +97,36 @@ class Cache:
             self.database = Database(file, MIGRATIONS)
 
     def known(self) -> dict[bytes, Known]:
-        """What was found before, by the same rules as ours."""
-        query = "SELECT path, folder, signature, beside FROM models WHERE rules = ?"
+        """What was found before."""
+        query = "SELECT path, folder, signature, beside, rules <> ? FROM models"
         with self.database.read() as tx:
-            return {bytes(row[0]): Known(bytes(row[1]), row[2], row[3]) for row in tx.execute(query, (self.mark,))}
+            rows = tx.execute(query, (self.mark,))
+            return {bytes(row[0]): Known(bytes(row[1]), row[2], row[3], bool(row[4])) for row in rows}
 
     def rows(self, folders: Iterable[Path]) -> list[Row]:
-        """Every model in those places, each with its paths in order."""
+        """Every model in those places, each with its paths in order; old rows too, as far as they can be read."""
         found: list[Row] = []
         with self.database.read() as tx:
             for folder in folders:
-                query = "SELECT * FROM models WHERE folder = ? AND rules = ?"
-                rows = tx.execute(query, (os.fsencode(folder), self.mark)).fetchall()
-                found += sorted((_row(row) for row in rows), key=lambda row: row.path.parts)
+                rows = tx.execute("SELECT * FROM models WHERE folder = ?", (os.fsencode(folder),)).fetchall()
+                read = filter(None, (self._read(row) for row in rows))
+                found += sorted(read, key=lambda row: row.path.parts)
         return found
 
     def row(self, path: Path) -> Row | None:
         """The row of one model."""
         with self.database.read() as tx:
             row = tx.execute("SELECT * FROM models WHERE path = ?", (os.fsencode(path),)).fetchone()
-        return None if row is None else _row(row)
+        return None if row is None else self._read(row)
+
+    def _read(self, row: sqlite3.Row) -> Row | None:
+        """A row as it is now; None for one that other rules wrote in a way that ours cannot read."""
+        if row["rules"] == self.mark:
+            return _row(row)
+        try:
+            return replace(_row(row), old=True)
+        except (TypeError, ValueError, KeyError, AttributeError):
+            return None
 
     def put(self, rows: Sequence[Row]) -> None:
         """Write rows, each in the place of an older one of its path. Raises: StorageError."""
@@ -212,7 +225,8 @@ def _folder(path: bytes) -> Path:
 @lru_cache(maxsize=4096)
 def _identity(text: str) -> Identity:
     """Thousands of files are alike but for their names."""
-    data = _tuples(json.loads(text))
+    names = {field.name for field in fields(Identity)}
+    data = {name: value for name, value in _tuples(json.loads(text)).items() if name in names}
     return Identity(**data | cast(dict[str, Any], {"card": data["card"] and Card(**_tuples(data["card"]))}))
 
 

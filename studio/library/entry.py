@@ -36,6 +36,7 @@ class ModelEntry:
         root: The place that it was found in, as a person calls it.
         evidence: How we know what it is.
         corrected: What the person corrected, such as base.
+        old: Whether that was found by older rules, and is being looked at again.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ModelEntry:
     modified: float = 0.0
     last_used: float | None = None
     is_folder: bool = False
+    old: bool = False
     words: str = ""
 
     @property
@@ -140,6 +142,7 @@ def entry_of(row: Row, note: Note, name: str, key: str) -> ModelEntry:
         modified=row.modified,
         last_used=note.last_used,
         is_folder=row.is_folder,
+        old=row.old,
         words=_words(row, name, note),
     )
 

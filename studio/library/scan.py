@@ -108,7 +108,7 @@ def _is_known(known: dict[bytes, Known], found: Found) -> bool:
 
 
 def _is_same(row: Known, found: Found) -> bool:
-    return row.signature == found.signature and row.folder == os.fsencode(found.place.folder)
+    return not row.old and row.signature == found.signature and row.folder == os.fsencode(found.place.folder)
 
 
 def _look_at(run: _Scan, found: Found, known: Known | None) -> None:

@@ -44,6 +44,18 @@ def test_the_next_start_has_at_once_what_the_last_scan_found(tmp_path, folder):
     assert [entry.name for entry in own(opened(tmp_path, look=False))] == ["a"]
 
 
+def test_after_an_update_of_the_rules_what_was_found_is_shown_and_marked_until_it_is_looked_at(tmp_path, folder):
+    write_model(folder / "a.safetensors")
+    found = opened(tmp_path)
+    with found.cache.database.write() as tx:
+        tx.execute("UPDATE models SET rules = 'older'")
+    library = opened(tmp_path, look=False)
+    assert [(entry.name, entry.old) for entry in own(library)] == [("a", True)]
+    assert not any(entry.old for entry in library.entries() if entry not in own(library))
+    library.refresh()
+    assert library.entries() == found.entries()
+
+
 def test_folders_that_are_not_asked_for_are_not_shown_and_not_forgotten(tmp_path, folder):
     write_model(tmp_path / "other" / "b.safetensors")
     assert [entry.name for entry in own(opened(tmp_path, tmp_path / "other"))] == ["b"]

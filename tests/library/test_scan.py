@@ -1,6 +1,7 @@
 import os
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -65,10 +66,36 @@ def test_models_that_are_gone_are_forgotten_and_those_of_other_places_are_kept(c
 def test_rows_of_older_rules_are_made_again(cache, tmp_path, opened):
     write_model(tmp_path / "lora" / "a.safetensors")
     scan(cache, places(tmp_path))
+    (new,) = rows(cache, tmp_path)
     cache.mark = "newer"
-    assert not rows(cache, tmp_path)
+    (old,) = rows(cache, tmp_path)
+    assert (new.old, old) == (False, replace(new, old=True))
     assert scan(cache, places(tmp_path)).changed == 1
+    assert rows(cache, tmp_path) == [new]
     assert len(opened) == 2
+
+
+def test_rows_of_older_rules_go_with_their_models(cache, tmp_path):
+    gone = write_model(tmp_path / "lora" / "a.safetensors")
+    scan(cache, places(tmp_path))
+    cache.mark = "newer"
+    gone.unlink()
+    assert scan(cache, places(tmp_path)).changed == 1
+    assert not rows(cache, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("identity", "shown"),
+    [('{"kind": "lora", "card": null, "since": 9}', ["lora"]), ('["lora"]', []), ("no JSON", []), ("{}", [])],
+)
+def test_rows_of_other_rules_are_shown_as_far_as_they_can_be_read(cache, tmp_path, identity, shown):
+    write_model(tmp_path / "lora" / "a.safetensors")
+    scan(cache, places(tmp_path))
+    with cache.database.write() as tx:
+        tx.execute("UPDATE models SET identity = ?, rules = 'another'", (identity,))
+    assert [row.identity.kind for row in rows(cache, tmp_path)] == shown
+    scan(cache, places(tmp_path))
+    assert [row.identity.kind for row in rows(cache, tmp_path)] == ["unknown"]
 
 
 def test_a_file_that_vanishes_during_the_scan_is_left_out(cache, tmp_path, monkeypatch):

@@ -245,6 +245,7 @@ function card(index, kept) {
         row.fits,
         row.kind,
         row.base,
+        row.old,
         row.name === shared.checkpoint,
         row.key === open,
       ].join()
@@ -293,7 +294,7 @@ function made(row, index) {
       el("span", { class: "mq-model-name", text: row.name }),
       el("span", {
         class: "mq-model-facts",
-        text: [row.kind === "unknown" ? "Not recognised" : M.capital(M.kindWord(row.kind)), row.has_preview && M.baseOf(row), M.size(row.bytes)]
+        text: [row.kind === "unknown" ? "Not recognised" : M.capital(M.kindWord(row.kind)), row.has_preview && M.baseOf(row), M.size(row.bytes), row.old && "being looked at again"]
           .filter(Boolean)
           .join(" · "),
       }),
