@@ -12,6 +12,7 @@ from studio.access import LOCAL_USER, User, require
 from studio.errors import AssetError, InvalidRequestError, MissingError, ModelNotFoundError
 from studio.gallery.thumbnails import make_thumbnail
 from studio.library.background import Scanner
+from studio.library.download.fetch import Arrived
 from studio.library.entry import ModelEntry, shown
 from studio.library.fit import fits, misfit
 from studio.library.hashes import short_hash
@@ -144,15 +145,17 @@ class Models:
         require(user, "models")
         self.scanner.start()
 
-    def arrived(self, path: Path) -> dict[str, Any] | None:
-        """Look at the folders after a file was put there, and tell everybody; its row, or None if it is no model.
+    def arrived(self, model: Arrived) -> dict[str, Any] | None:
+        """Look at the folders after a model was put there, and tell everybody; its row, or None if it is no model.
 
-        Raises: StorageError.
+        What was read on the way is not read again for its id. Raises: OSError, StorageError.
         """
+        for file, sha256 in model.hashes.items():
+            self.library.hashes.keep(file, sha256)
         self.library.refresh()
         entries = self.library.entries()
         self._tell(Progress("done", done=len(entries), total=len(entries), found=len(entries)))
-        entry = next((entry for entry in entries if entry.path == path), None)
+        entry = next((entry for entry in entries if entry.path == model.path), None)
         return None if entry is None else row_view(entry, LOCAL_USER)
 
     def _checkpoint(self, name: str) -> ModelEntry | None:

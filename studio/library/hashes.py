@@ -38,6 +38,10 @@ class Hashes:
         """
         return self.start(path).result()
 
+    def keep(self, file: Path, sha256: str) -> None:
+        """Note the hash of a file that was read by somebody else just now. Raises: OSError, StorageError."""
+        self._cache.put_hash(file, file.stat(), sha256)
+
     def _run(self, path: Path, future: "Future[str]") -> None:
         try:
             content = self._compute(path)

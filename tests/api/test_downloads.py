@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import json
 import struct
 from dataclasses import replace
@@ -49,6 +50,13 @@ def test_a_model_is_in_the_list_when_it_has_arrived(studio, local, server):
     assert local.get("/api/v1/downloads").json() == [view]
     rows = local.get("/api/v1/models", params={"kind": "embedding"}).json()["models"]
     assert [row["key"] for row in rows] == [view["model"]["key"]]
+
+
+def test_what_was_read_on_its_way_is_not_read_again_at_first_use(studio, local, server, monkeypatch):
+    view = ended(studio, local.post("/api/v1/downloads", json=body(server)))
+    monkeypatch.setattr("studio.library.hashes.read_sha256", lambda file: pytest.fail(f"{file} was read again"))
+    entry = studio.library.get(view["model"]["key"])
+    assert studio.library.content_id(entry) == hashlib.sha256(embedding()).hexdigest()
 
 
 def test_without_a_kind_it_is_identified(studio, local, server):

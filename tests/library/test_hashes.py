@@ -30,6 +30,14 @@ def test_a_file_is_read_once_until_it_changes(hashes, tmp_path, monkeypatch):
     assert hashes.content_id(file) != first
 
 
+def test_a_hash_that_was_handed_in_is_not_read_for_until_the_file_changes(hashes, tmp_path, monkeypatch):
+    file = write_model(tmp_path / "a.safetensors")
+    hashes.keep(file, "5e1f")
+    assert hashes.content_id(file) == "5e1f"
+    write_model(file, numbers=bytes(6))
+    assert hashes.content_id(file) == read_sha256(file)
+
+
 def test_those_who_ask_while_it_is_read_get_the_same_answer(hashes, tmp_path):
     file = write_model(tmp_path / "a.safetensors", numbers=bytes(1 << 22))
     assert len({future.result() for future in [hashes.start(file) for _ in range(5)]}) == 1

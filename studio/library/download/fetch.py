@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,10 +52,16 @@ class Places:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrived:
-    """A model that is here. kind: as asked for, or as found out."""
+    """A model that is here.
+
+    Fields:
+        kind: As asked for, or as found out.
+        hashes: The sha256 of those of its files that were read on their way.
+    """
 
     path: Path
     kind: str
+    hashes: Mapping[Path, str]
 
 
 class Staging:
@@ -162,36 +168,41 @@ class Errand:
         part, earlier = Part(self.places.folder(kind) / name), Part(waiting / name)
         if kind and earlier.is_of(remote.source):
             part = earlier.move_to(part.target)
-        Transfer(remote, part, self.run).carry_out()
+        digest = Transfer(remote, part, self.run).carry_out()
         if kind:
-            return Arrived(path=part.target, kind=kind)
+            return Arrived(path=part.target, kind=kind, hashes={part.target: digest})
         found = self.places.kind_of(part.target)
         if found not in FOLDERS:
             part.take_back()
             raise _unknown(name)
-        return Arrived(path=settle(part.target, self.places.folder(found) / name), kind=found)
+        place = settle(part.target, self.places.folder(found) / name)
+        return Arrived(path=place, kind=found, hashes={place: digest})
 
     def _folder(self, staging: Staging, listing: Listing) -> Arrived:
         """A diffusers folder: built beside its place, all files of one commit, then renamed as a whole."""
-        kind = self.wanted.kind
+        kind, digests = self.wanted.kind, dict[str, str]()
         if not kind or not is_there(self.places.folder(kind) / staging.name, listing):
             staging.begin(listing.commit)
-            self._fetch_all(staging.folder, listing)
+            digests = self._fetch_all(staging.folder, listing)
             if (kind := kind or self.places.kind_of(staging.folder)) not in FOLDERS:
                 raise _unknown(staging.name)
         target = self.places.folder(kind) / staging.name
         if is_there(target, listing):
             staging.discard()
+            digests = {file.name: file.sha256 for file in listing.files.values() if file.sha256}
         else:
             staging.finish(target)
-        return Arrived(path=target, kind=kind)
+        return Arrived(path=target, kind=kind, hashes={target / name: digest for name, digest in digests.items()})
 
-    def _fetch_all(self, folder: Path, listing: Listing) -> None:
-        """Every file of the listing into the folder, with the progress of them together."""
+    def _fetch_all(self, folder: Path, listing: Listing) -> dict[str, str]:
+        """Every file of the listing into the folder, with the progress of them together.
+
+        Returns: the sha256 of those that an earlier run had not brought already, by name.
+        """
         files = list(listing.files.values())
         sizes = [file.size for file in files if file.size is not None]
         total = sum(sizes) if len(sizes) == len(files) else None
-        done = 0
+        done, digests = 0, dict[str, str]()
         for file in files:
             target, before = folder / file.name, done
             if not target.exists():
@@ -206,9 +217,11 @@ class Errand:
                 def progress(here: int, _total: int | None, before: int = before) -> None:
                     self.run.progress(before + here, total)
 
-                Transfer(remote, Part(target), replace(self.run, progress=progress)).carry_out()
+                transfer = Transfer(remote, Part(target), replace(self.run, progress=progress))
+                digests[file.name] = transfer.carry_out()
             done += target.stat().st_size
         self.run.progress(done, total)
+        return digests
 
 
 def is_there(target: Path, listing: Listing) -> bool:

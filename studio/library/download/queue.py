@@ -89,7 +89,7 @@ class Downloads:
     Args:
         offline: Refuse them all.
         tell: Told of every change: the event, and the name of whom it is for.
-        arrived: Called with the path of a model that is here now; what the library says of it.
+        arrived: Called with a model that is here now; what the library says of it.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Downloads:
         *,
         offline: bool = False,
         tell: Callable[[Plain, str], object],
-        arrived: Callable[[Path], Plain | None],
+        arrived: Callable[[Arrived], Plain | None],
         surroundings: Surroundings | None = None,
     ) -> None:
         self.places, self.offline = places, offline
@@ -221,7 +221,7 @@ class Downloads:
     def _carry_out(self, row: Download, stop: threading.Event) -> None:
         try:
             arrived = self._errand(row, stop).carry_out()
-            model = self._arrived(arrived.path)
+            model = self._arrived(arrived)
         except Cancelled:
             return
         except StudioError as error:

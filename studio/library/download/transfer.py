@@ -99,19 +99,20 @@ class Transfer:
         self.file, self.part, self.run = file, part, run
         self.target = part.target
         self._compared = self._whole = False
+        self._found = ""  # the sha256 of the same file, which was here already
 
-    def carry_out(self) -> None:
-        """Bring the file here; at once, if the same one is here already.
+    def carry_out(self) -> str:
+        """Bring the file here; at once, if the same one is here already. Returns: its sha256, as it was read here.
 
         Raises: DownloadError and StorageError, with the part kept for another time; SpoiledError, without; Cancelled.
         """
         try:
             if self.file.sha256 and self._is_here(self.file.size, self.file.sha256):
-                return
+                return self.file.sha256
             with self.part:
                 patiently(self.run, self._attempt, lambda: self.part.size)
             if not self._whole:
-                return
+                return self._found
             digest = self._check_content()
         except SpoiledError:
             self.part.discard()
@@ -120,6 +121,7 @@ class Transfer:
             self.part.discard()
         else:
             self.part.place(self.target)
+        return digest
 
     def _attempt(self) -> None:
         """One request: all that is missing, or as much of it as comes."""
@@ -137,6 +139,7 @@ class Transfer:
             if not self._compared:
                 self._compared = True
                 if (facts.total is not None or facts.linked) and self._is_here(facts.total, facts.linked):
+                    self._found = facts.linked
                     return
             self.part.begin(facts, self._offset(response, facts, start))
             self._receive(response, facts.total)

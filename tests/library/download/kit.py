@@ -16,7 +16,7 @@ class Desk:
     def __init__(self, folder, server):
         self.models, self.server = folder / "models", server
         self.naps, self.events, self.now, self.free, self.kind = [], [], 0.0, FREE, "unknown"
-        self.arrived = lambda path: {"name": path.name}
+        self.arrived, self.hashes = (lambda path: {"name": path.name}), {}
         self.meanwhile = lambda stop: None
         self.environment = {"HF_ENDPOINT": f"http://localhost:{server.server_port}", "HF_TOKEN": "hf_secret"}
         self.web = Web(proxies={})
@@ -27,7 +27,7 @@ class Desk:
         return Downloads(
             Places(models=self.models, kind_of=lambda path: self.kind),
             tell=lambda event, owner: self.events.append(event),
-            arrived=lambda path: self.arrived(path),
+            arrived=self.welcome,
             surroundings=Surroundings(
                 environment=self.environment,
                 web=self.web,
@@ -37,6 +37,13 @@ class Desk:
             ),
             **options,
         )
+
+    def welcome(self, model):
+        self.hashes.update({self.at(file): digest for file, digest in model.hashes.items()})
+        return self.arrived(model.path)
+
+    def at(self, file):
+        return file.relative_to(self.models).as_posix()
 
     def sleep(self, seconds, stop):
         """Remember the nap, and do what a test has put in its place."""
@@ -53,7 +60,7 @@ class Desk:
 
     def files(self):
         """Every file under models, by its path there."""
-        return {file.relative_to(self.models).as_posix(): file for file in self.models.rglob("*") if file.is_file()}
+        return {self.at(file): file for file in self.models.rglob("*") if file.is_file()}
 
     def ranges(self, path):
         return [headers.get("Range") for heard, headers in self.server.heard if heard == path]
