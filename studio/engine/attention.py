@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -203,26 +203,62 @@ def _run(kernel: Kernel, layers: list[Layer]) -> float:
     return time.perf_counter() - started
 
 
+@dataclass(frozen=True)
+class PictureKeys:
+    """What a layer attends to of a picture, beside its words.
+
+    Fields:
+        key, value: (B or 1, heads, tokens, head width); they do not depend on the step.
+        scale: How much of it is added.
+        mask: (1, 1, h, w), 0 to 1, where it counts; None is everywhere.
+    """
+
+    key: Tensor
+    value: Tensor
+    scale: float = 1.0
+    mask: Tensor | None = None
+
+
+@dataclass
+class Reference:
+    """Another picture's features in the self-attention layers.
+
+    Fields:
+        states: Hidden states by layer, (1, length, width), of the reference at this step.
+        writing: The pass that is going on collects them; else it reads them.
+        fidelity: 0 to 1; how much the unguided half keeps to itself, which brings the style out.
+        guided: Whether the first half of the batch is the unguided one.
+        mask: (1, 1, h, w), 0 to 1, where it counts; None is everywhere.
+    """
+
+    states: dict[int, Tensor] = field(default_factory=dict)
+    writing: bool = False
+    scale: float = 1.0
+    fidelity: float = 0.5
+    guided: bool = True
+    mask: Tensor | None = None
+
+
 @dataclass
 class Slots:
     """What an attention layer may heed beside its words. One object serves all layers of a model; None is off.
 
     Fields:
-        image_tokens: Of a picture, read as words are: (B, tokens, width).
+        pictures: What each cross-attention layer reads of pictures, by the layer's id.
         hypernetworks: Modules for keys and values.
         region_masks: Where each prompt counts: (regions, h, w), 0 to 1.
-        reference: Hidden states of another picture, by layer.
+        references: Hidden states of other pictures, for self-attention.
     """
 
-    image_tokens: Any = None
+    pictures: dict[int, list[PictureKeys]] | None = None
     hypernetworks: Any = None
     region_masks: Any = None
-    reference: Any = None
+    references: Sequence[Reference] | None = None
 
     @property
-    def used(self) -> bool:
-        """Whether any is filled."""
-        return not (self.image_tokens is self.hypernetworks is self.region_masks is self.reference is None)
+    def unknown(self) -> bool:
+        """Whether one is filled that no layer heeds yet."""
+        return not (self.hypernetworks is self.region_masks is None)
 
 
 class AttentionProcessor:
@@ -245,7 +281,7 @@ class AttentionProcessor:
         Raises: ValueError, for an attention mask or a time embedding, which no UNet of ours has, and for a slot that
             is filled, which no layer heeds yet.
         """
-        if attention_mask is not None or temb is not None or self.slots.used:
+        if attention_mask is not None or temb is not None or self.slots.unknown:
             raise ValueError("this processor takes no attention mask, no time embedding and no filled slot")
         residual, shape = hidden_states, hidden_states.shape
         if hidden_states.ndim == 4:
@@ -256,9 +292,16 @@ class AttentionProcessor:
         if encoder_hidden_states is not None and attn.norm_cross:
             said = attn.norm_encoder_hidden_states(said)
         query, key, value = (
-            _heads(t, attn.heads) for t in (attn.to_q(hidden_states), attn.to_k(said), attn.to_v(said))
+            split_heads(t, attn.heads) for t in (attn.to_q(hidden_states), attn.to_k(said), attn.to_v(said))
         )
-        attended = self.kernel(query, key, value).transpose(1, 2).flatten(2).to(query.dtype)
+        attended = self.kernel(query, key, value)
+        if encoder_hidden_states is None and self.slots.references is not None:
+            own = Own(query, key, value, attended)
+            attended = _look_at(self.slots.references, self.kernel, attn, hidden_states, own)
+        if encoder_hidden_states is not None and self.slots.pictures is not None:
+            for seen in self.slots.pictures.get(id(attn), ()):
+                attended = attended + self._of_picture(query, seen)
+        attended = attended.transpose(1, 2).flatten(2).to(query.dtype)
         out = attn.to_out[1](attn.to_out[0](attended))
         if len(shape) == 4:
             out = out.transpose(1, 2).reshape(shape)
@@ -266,7 +309,59 @@ class AttentionProcessor:
             out = out + residual
         return out / attn.rescale_output_factor
 
+    def _of_picture(self, query: Tensor, seen: PictureKeys) -> Tensor:
+        """What attention to a picture's tokens adds, (B, heads, length, head width)."""
+        rows = len(query)
+        added = self.kernel(query, seen.key.expand(rows, -1, -1, -1), seen.value.expand(rows, -1, -1, -1))
+        if seen.mask is not None:
+            added = added * _mask_along(seen.mask, query.shape[2]).to(added)
+        return added * seen.scale
 
-def _heads(t: Tensor, heads: int) -> Tensor:
+
+@dataclass(frozen=True)
+class Own:
+    """What a self-attention layer has without a reference: heads (B, heads, length, head width), and what they gave."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attended: Tensor
+
+
+def _look_at(references: Sequence[Reference], kernel: Kernel, attn: Attention, hidden: Tensor, own: Own) -> Tensor:
+    """Self-attention that looks at references' features too; the pass over a reference only collects them.
+
+    Source: Mikubill/sd-webui-controlnet, discussion 1236, "reference-only".
+    """
+    attended = own.attended
+    for reference in references:
+        if reference.writing:
+            reference.states[id(attn)] = hidden
+            return own.attended
+        if (bank := reference.states.get(id(attn))) is None:
+            continue
+        bank = bank.expand(len(hidden), -1, -1)
+        keys = torch.cat([own.key, split_heads(attn.to_k(bank), attn.heads)], 2)
+        values = torch.cat([own.value, split_heads(attn.to_v(bank), attn.heads)], 2)
+        change = kernel(own.query, keys, values) - own.attended
+        if reference.guided:
+            half = len(change) // 2
+            change = torch.cat([change[:half] * (1 - reference.fidelity), change[half:]])
+        if reference.mask is not None:
+            change = change * _mask_along(reference.mask, own.query.shape[2]).to(change)
+        attended = attended + change * reference.scale
+    return attended
+
+
+def _mask_along(mask: Tensor, length: int) -> Tensor:
+    """A mask (1, 1, h, w) over the positions of a layer, (1, 1, length, 1); rows first, of the mask's aspect."""
+    height = max(1, round((length * mask.shape[2] / mask.shape[3]) ** 0.5))
+    while length % height:
+        height -= 1
+    small = F.interpolate(mask.float(), size=(height, length // height), mode="bicubic", antialias=False)
+    return small.reshape(1, 1, length, 1)
+
+
+def split_heads(t: Tensor, heads: int) -> Tensor:
     """(B, length, width) to (B, heads, length, width / heads)."""
     return t.unflatten(2, (heads, -1)).transpose(1, 2)

@@ -10,7 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Generator, Tensor
 
-from studio.engine.units import Residuals, StepInput, Unit
+from studio.engine.units.unit import Residuals, StepInput, Unit
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class Denoising:
                 sample = self.scheduler.scale_model_input(
                     torch.cat([latents, latents]) if guided else latents, timestep
                 )
-                step = StepInput(sample.to(self.unet.dtype), timestep, embeds, index, len(self.timesteps), self.added)
+                given = sample.to(self.unet.dtype)
+                step = StepInput(given, timestep, embeds, index, len(self.timesteps), self.added, guided)
                 predicted = self._predict(step).float()  # schedulers count in fp32
                 if guided:
                     without, told = predicted.chunk(2)
@@ -86,15 +87,17 @@ class Denoising:
         residuals = Residuals()
         for unit in self.units:
             unit.contribute(step, residuals)
-        return self.unet(
-            self._with_channels_beside(step.sample),
-            step.timestep,
-            encoder_hidden_states=step.prompt_embeds,
-            added_cond_kwargs=dict(step.added),
-            down_block_additional_residuals=residuals.down,
-            mid_block_additional_residual=residuals.middle,
-            return_dict=False,
-        )[0]
+        with residuals.shown(self.unet):
+            return self.unet(
+                self._with_channels_beside(step.sample),
+                step.timestep,
+                encoder_hidden_states=step.prompt_embeds,
+                added_cond_kwargs=dict(step.added),
+                down_block_additional_residuals=residuals.down,
+                mid_block_additional_residual=residuals.middle,
+                down_intrablock_additional_residuals=None if residuals.features is None else list(residuals.features),
+                return_dict=False,
+            )[0]
 
     def _with_channels_beside(self, sample: Tensor) -> Tensor:
         if self.beside is None:

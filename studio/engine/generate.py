@@ -18,7 +18,8 @@ from studio.engine.residency import is_out_of_memory
 from studio.engine.schedulers import build_scheduler
 from studio.engine.store import Checkpoint, Store
 from studio.engine.turbo import Turbo
-from studio.engine.units import ControlNetUnit, Unit, control_map
+from studio.engine.units.controlnet import ControlNetUnit
+from studio.engine.units.unit import Setting, Unit, control_map
 from studio.engine.working_sets import RunSize
 from studio.hookspecs import SchedulerSpec
 from studio.messages import ModelLocation
@@ -145,9 +146,11 @@ class Engine:
             map=control_map(to_unit_range(self.load_image(control.map)), params.height, params.width).to(
                 self.store.device
             ),
-            conditioning_scale=control.conditioning_scale,
-            start=control.control_guidance_start,
-            end=control.control_guidance_end,
+            setting=Setting(
+                scale=control.conditioning_scale,
+                start=control.control_guidance_start,
+                end=control.control_guidance_end,
+            ),
         )
 
 

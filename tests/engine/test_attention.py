@@ -159,7 +159,7 @@ def test_a_choice_is_told_in_one_line():
     assert choice.told() == "sdpa 12.3 ms, xformers: No module named 'xformers'"
 
 
-@pytest.mark.parametrize("slot", ["image_tokens", "hypernetworks", "region_masks", "reference"])
+@pytest.mark.parametrize("slot", ["hypernetworks", "region_masks"])
 def test_a_slot_that_no_layer_heeds_is_refused(slot):
     unet = tiny.tiny_unet()
     unet.set_attn_processor(AttentionProcessor("sdpa", Slots(**{slot: torch.zeros(1)})))

@@ -15,7 +15,8 @@ from torch._dynamo.testing import CompileCounter
 
 from studio.engine.generate import CancelledError, Watch, decode, encode, to_unit_range
 from studio.engine.turbo import Turbo
-from studio.engine.units import ControlNetUnit, Residuals, StepInput
+from studio.engine.units.controlnet import ControlNetUnit
+from studio.engine.units.unit import Residuals, StepInput
 from studio.errors import ModelNotFoundError
 from studio.params import ControlUnit
 from studio.registry import load_registry

@@ -11,7 +11,7 @@ from PIL import Image
 from studio.engine import torchvision_ops
 from studio.engine.preview import fit_preview
 from studio.engine.schedulers import build_scheduler
-from studio.engine.units import is_active
+from studio.engine.units.unit import Setting, StepInput
 from studio.errors import InvalidRequestError
 from studio.gallery.infotext import SAMPLERS
 from studio.registry import load_registry
@@ -20,9 +20,14 @@ CPU = torch.device("cpu")
 
 
 def test_the_range_of_a_unit_is_diffusers_rule():
-    active = [i for i in range(10) if is_active(i, 10, 0.2, 0.5)]
-    assert active == [2, 3, 4]
-    assert not any(is_active(i, 4, 0.3, 0.4) for i in range(4))
+    def active(count, start, end):
+        blank = torch.zeros(2, 1, 1, 1)
+        steps = [StepInput(blank, blank, blank, i, count) for i in range(count)]
+        return [step.index for step in steps if Setting(start=start, end=end).on(step)]
+
+    assert active(10, 0.2, 0.5) == [2, 3, 4]
+    assert active(20, 0.0, 0.4) == list(range(8))
+    assert active(4, 0.3, 0.4) == []
 
 
 def test_sigmas_that_a_scheduler_cannot_use_are_refused():

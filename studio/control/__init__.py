@@ -1,0 +1,1 @@
+"""Control: what a picture is told beside its words, by images."""
