@@ -1,4 +1,4 @@
-"""The ControlNets, trained beside the frozen denoiser: drawings by an unsteady hand, edges, depth, segments, poses."""
+"""The ControlNets and T2I-Adapters, trained beside the frozen denoiser, for drawings, edges, depth, segments, poses."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
-from torch import Tensor
-from transformers import CLIPTokenizer
+from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from studio.starter import maps
 from studio.starter.data import DRAWINGS, Scenes
 from studio.starter.unet import Words, load_snapshot, new_objective
 from studio.training import ranks
-from studio.training.conditions import ControlNetTraining, Noisy
+from studio.training.conditions import ControlNetTraining, Noisy, T2IAdapterTraining
 from studio.training.loop import Plan, Run
+from studio.training.objective import Objective
 
 UNSAID, MISTOLD = 0.5, 0.5
 GAIN = 1.4  # of the scribble ControlNet: edges and sides gain, colours lose; assets/starter/README.md says how chosen
@@ -34,7 +35,7 @@ class MapBatches:
     """Batches of scenes with maps of one kind; for poses, of the scenes in which somebody stands."""
 
     def __init__(self, work: Path, kind: str) -> None:
-        self.scenes, self.kind = Scenes.open(work / "train"), kind
+        self.work, self.scenes, self.kind = work, Scenes.open(work / "train"), kind
         self.latents = np.load(work / "train" / "latents.npy", mmap_mode="r")
         self.rows = np.array([row for row, people in enumerate(self.scenes.people) if people or kind != "pose"])
 
@@ -52,17 +53,45 @@ def train_control(work: Path, plan: Plan, kind: str = "scribble") -> None:
     So that the map decides, every other caption is left unsaid, and in every other left and right are exchanged. All
     but the first begin as the scribble ControlNet, where there is one: it has learned to see, and the map is new.
     """
-    batches = MapBatches(work, kind)
     unet, encoder = load_snapshot(work)
-    encoder.requires_grad_(False)
     control = begin(work, kind, unet)
-    training = ControlNetTraining(unet, control)
     run = Run(plan, control, work / "runs" / (kind if kind != "scribble" else "control"))
-    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer", local_files_only=True)
-    words, objective = Words(tokenizer, batches.scenes), new_objective()
+    learn_maps(run, MapBatches(work, kind), ControlNetTraining(unet, control), encoder, new_objective())
+    if ranks.RANK == 0:
+        with run.averaged_weights():
+            control.save_pretrained(work / f"controlnet-{kind}")
+
+
+def train_t2i_adapter(work: Path, plan: Plan, kind: str) -> None:
+    """Train the T2I-Adapter of one kind of map; writes work/t2i-adapter-KIND."""
+    unet, encoder = load_snapshot(work)
+    torch.manual_seed(0)
+    adapter = T2IAdapter(
+        in_channels=3,
+        channels=[64, 128, 192, 192],
+        num_res_blocks=2,
+        downscale_factor=16,
+        adapter_type="full_adapter_xl",
+    )
+    run = Run(plan, adapter, work / "runs" / f"t2i-{kind}")
+    learn_maps(
+        run, MapBatches(work, kind), T2IAdapterTraining(unet, adapter), encoder, new_objective(timesteps="cubic")
+    )
+    if ranks.RANK == 0:
+        with run.averaged_weights():
+            adapter.save_pretrained(work / f"t2i-adapter-{kind}")
+
+
+def learn_maps(
+    run: Run, batches: "MapBatches", training: nn.Module, encoder: CLIPTextModel, objective: Objective
+) -> None:
+    """Train until the run's plan is done: scenes with their maps, and captions that half of the time tell little."""
+    encoder.requires_grad_(False)
+    tokenizer = CLIPTokenizer.from_pretrained(batches.work / "tokenizer", local_files_only=True)
+    words = Words(tokenizer, batches.scenes)
 
     def loss_of(_share: float) -> Tensor:
-        rows, clean, drawn = batches.draw(run.rng, plan.batch)
+        rows, clean, drawn = batches.draw(run.rng, run.plan.batch)
         timesteps, noise, noisy = objective.sample(clean)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             with torch.no_grad():
@@ -71,9 +100,6 @@ def train_control(work: Path, plan: Plan, kind: str = "scribble") -> None:
         return objective.loss(predicted, noise, timesteps)
 
     run.train(loss_of)
-    if ranks.RANK == 0:
-        with run.averaged_weights():
-            control.save_pretrained(work / f"controlnet-{kind}")
 
 
 def begin(work: Path, kind: str, unet: UNet2DConditionModel) -> ControlNetModel:

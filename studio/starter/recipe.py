@@ -66,6 +66,34 @@ def control(work: Path, plan: Plan, kind: str = "scribble") -> None:
     train_control(work, plan, kind)
 
 
+def t2i_adapter(work: Path, plan: Plan, kind: str) -> None:
+    """Train a T2I-Adapter."""
+    from studio.starter.control import train_t2i_adapter
+
+    train_t2i_adapter(work, plan, kind)
+
+
+def clip(work: Path, plan: Plan) -> None:
+    """Train the small CLIP."""
+    from studio.starter.clip import train_clip
+
+    train_clip(work, plan)
+
+
+def ip_adapter(work: Path, plan: Plan) -> None:
+    """Train the IP-Adapter."""
+    from studio.starter.reference import train_ip_adapter
+
+    train_ip_adapter(work, plan)
+
+
+def annotator(work: Path, plan: Plan) -> None:
+    """Train the annotator."""
+    from studio.starter.annotator import train_annotator
+
+    train_annotator(work, plan)
+
+
 def judge(work: Path, plan: Plan) -> None:
     """Train the judge."""
     from studio.starter.judge import train_judge
@@ -84,12 +112,25 @@ STAGES: dict[str, Stage] = {
     "control": Stage(
         control, Plan(learning_rate=1.2e-3, batch=10, minutes=214, hold=0.5, average=0.998, warmup=50, seed=4)
     ),
-} | {
+}
+STAGES |= {
     kind: Stage(
         partial(control, kind=kind),
         Plan(learning_rate=8e-4, batch=10, minutes=minutes, hold=0.4, average=0.998, warmup=50, seed=seed),
     )
     for seed, (kind, minutes) in enumerate({"edges": 15, "depth": 20, "segments": 20, "pose": 30}.items(), 6)
+}
+STAGES |= {
+    "annotator": Stage(annotator, Plan(learning_rate=3e-3, batch=16, minutes=12, hold=0.3, warmup=50, seed=10)),
+    "clip": Stage(clip, Plan(learning_rate=1e-3, batch=96, minutes=12, hold=0.3, warmup=100, seed=11)),
+    "ip-adapter": Stage(ip_adapter, Plan(learning_rate=1e-3, batch=12, minutes=20, hold=0.4, warmup=50, seed=12)),
+}
+STAGES |= {
+    f"t2i-{kind}": Stage(
+        partial(t2i_adapter, kind=kind),
+        Plan(learning_rate=1.5e-3, batch=12, minutes=15, hold=0.4, average=0.998, warmup=50, seed=seed),
+    )
+    for seed, kind in enumerate(("scribble", "depth", "pose"), 13)
 }
 
 

@@ -1,9 +1,13 @@
-"""What a denoiser predicts with a condition in training: a ControlNet or a T2I-Adapter beside a frozen UNet."""
+"""What a denoiser predicts with a condition in training: a ControlNet, T2I-Adapter or IP-Adapter beside a UNet."""
 
 from dataclasses import dataclass
 
 from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
 from torch import Tensor, nn
+
+from studio.control.ip_adapter import IPAdapter, cross_attention_layers
+from studio.engine.attention import PictureKeys, split_heads
+from studio.engine.units.unit import Residuals
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,27 @@ class T2IAdapterTraining(nn.Module):
             down_intrablock_additional_residuals=self.adapter(maps),
             return_dict=False,
         )[0]
+
+
+class IPAdapterTraining(nn.Module):
+    """An IP-Adapter learning beside a frozen UNet, whose attention is ours.
+
+    Source: Ye et al., arXiv:2308.06721.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, adapter: IPAdapter) -> None:
+        super().__init__()
+        unet.requires_grad_(False)
+        self.adapter = adapter.requires_grad_(True)
+        self._unet = (unet,)
+
+    def forward(self, noisy: Noisy, features: Tensor) -> Tensor:
+        """The predicted noise, (N, C, h, w), with the features of pictures, (N, D); zeros are no picture."""
+        unet = self._unet[0]
+        shown = Residuals()
+        pairs = self.adapter.keys_and_values(self.adapter.tokens(features))
+        for layer, (key, value) in zip(cross_attention_layers(unet), pairs, strict=True):
+            keys = PictureKeys(split_heads(key, layer.heads), split_heads(value, layer.heads))
+            shown.pictures[id(layer)] = [keys]
+        with shown.shown(unet):
+            return unet(noisy.latents, noisy.timesteps, noisy.words, return_dict=False)[0]
