@@ -28,6 +28,7 @@ from studio.jobs.events import Events
 from studio.jobs.queue import JobQueue
 from studio.jobs.worker import Dispatcher, Wiring
 from studio.library.download.fetch import Places
+from studio.library.download.ledger import Ledger
 from studio.library.download.queue import Downloads
 from studio.library.index import Library
 from studio.library.notes import Notes
@@ -129,7 +130,11 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         accounts=Accounts(database),
         models=models,
         downloads=Downloads(
-            Places(models=paths.models), offline=settings.offline, tell=events.publish, arrived=models.arrived
+            Places(models=paths.models),
+            offline=settings.offline,
+            tell=events.publish,
+            arrived=models.arrived,
+            ledger=Ledger(database),
         ),
         warnings=[*warnings, *preset_warnings],
     )

@@ -62,6 +62,13 @@ STUDIO_MIGRATIONS = (
         notes TEXT, trigger_words TEXT, corrections TEXT NOT NULL DEFAULT '{}', last_used REAL
     );
     """,
+    """
+    CREATE TABLE IF NOT EXISTS downloads (
+        id TEXT PRIMARY KEY, owner TEXT NOT NULL, source TEXT NOT NULL, request TEXT, name TEXT NOT NULL,
+        kind TEXT NOT NULL, bytes INTEGER NOT NULL, total INTEGER, state TEXT NOT NULL, error TEXT NOT NULL,
+        hint TEXT NOT NULL, model TEXT
+    );
+    """,
 )
 
 

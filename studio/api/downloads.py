@@ -39,7 +39,7 @@ def downloads_router(studio: Studio) -> APIRouter:
 
     @router.get("")
     def downloads(request: Request) -> list[dict[str, Any]]:
-        """Every download since the studio was started, newest last."""
+        """Every download that was not taken off the list, newest last. `request` asks a stopped one to go on."""
         return studio.downloads.list(user_of(request))
 
     @router.delete("/{download_id}")

@@ -1,12 +1,15 @@
 """A person's own collection in a browser: a ComfyUI folder read in place, what does not fit, memory, downloads."""
 
 import json
+import threading
 import urllib.error
 import urllib.request
 from dataclasses import replace
 
 import pytest
 
+from studio.access import LOCAL_USER
+from studio.library.download.queue import Downloads
 from tests.api.test_downloads import embedding
 from tests.library.cases import AUTOENCODERS, CHECKPOINTS, CONTROLS
 from tests.library.download.stand_in import FREE, Answer, serving
@@ -128,6 +131,39 @@ def test_a_download_of_another_checksum_fails_beside_its_name(page, served):
         page.click("#download-start")
         page.wait_for_selector("#downloads [data-state=failed] .mq-download-error")
         assert not list(served.studio.settings.paths.models.rglob("wrong.safetensors"))
+
+
+def restart_downloads(studio):
+    """Stop the downloads, and begin with what a new start of the studio finds. Returns: set when one waits."""
+    studio.downloads.close()
+    asleep = threading.Event()
+    tell, arrived, old = studio.events.publish, studio.models.arrived, studio.downloads
+    around = replace(old._around, free=lambda folder: FREE, sleep=lambda seconds, stop: (asleep.set(), stop.wait(60)))
+    studio.downloads = Downloads(old.places, tell=tell, arrived=arrived, ledger=old._ledger, surroundings=around)
+    return asleep
+
+
+def test_downloads_of_before_a_restart_are_paused_and_go_on(page, served):
+    """One whose link may hold a key says that it is needed once more: this browser did not ask for it."""
+    asleep = restart_downloads(served.studio)
+    with serving() as server:
+        cut = Answer(embedding(), headers={"ETag": '"v1"'}, cuts=[0, 1000])
+        server.answers["/half.safetensors"] = cut
+        for name in ("half.safetensors", "key.safetensors?token=hush"):
+            served.studio.downloads.add({"url": f"{server.url}/{name}"}, LOCAL_USER, at_machine=True)
+        assert asleep.wait(60)
+        restart_downloads(served.studio)
+        cut.cuts.clear()
+        page.reload()
+        open_models(page).click("#models-get summary")
+        row = page.locator("#downloads [data-state=cancelled]", has_text="half")
+        row.get_by_text("paused · 1 KB of 3 KB").wait_for()
+        locked = page.locator("#downloads [data-state=cancelled]", has_text="give its link once more")
+        assert locked.count() == 1
+        assert locked.get_by_role("button", name="Go on").count() == 0
+        row.get_by_role("button", name="Go on").click()
+        page.locator("#downloads [data-state=done]", has_text="half").wait_for()
+        assert "bytes=1000-" in [headers.get("Range") for _, headers in server.heard]
 
 
 def test_an_answer_that_is_older_than_an_event_does_not_bring_the_old_state_back(page, served):

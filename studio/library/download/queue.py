@@ -6,24 +6,23 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from studio.access import User, require
-from studio.errors import DownloadError, JobError, MissingError, StudioError
+from studio.errors import DownloadError, JobError, MissingError, StorageError, StudioError
 from studio.files import cannot_write
 from studio.library.download.fetch import Arrived, Errand, Places
 from studio.library.download.hub import Hub
+from studio.library.download.ledger import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Download, Ledger, Plain
 from studio.library.download.transfer import Cancelled, Run
 from studio.library.download.wanted import Wanted
 from studio.library.download.web import Route, Web, checked_url, origin_of
 
 log = logging.getLogger("studio.library")
-Plain = dict[str, Any]
-QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
-BETWEEN_EVENTS = 0.25
+BETWEEN_EVENTS, BETWEEN_WRITES = 0.25, 2.0  # seconds, while bytes come
 KEPT = 100  # ended ones that stay in the list
 BUG = "The studio met an error of its own."
 
@@ -53,36 +52,6 @@ class Surroundings:
     clock: Callable[[], float] = time.monotonic
 
 
-@dataclass(kw_only=True)
-class Download:
-    """One request and how far it is. at_machine: the person who asked sits at the studio's own machine.
-
-    Fields:
-        model: What the library says of it, when it is here.
-        stop: Set to end the run; every run has its own.
-    """
-
-    id: str
-    wanted: Wanted
-    owner: str
-    at_machine: bool
-    name: str
-    kind: str
-    bytes: int = 0
-    total: int | None = None
-    state: str = QUEUED
-    error: str = ""
-    hint: str = ""
-    model: Plain | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
-    told: float = float("-inf")
-
-    def view(self) -> Plain:
-        """Plain values for front ends; total is None while it is unknown, and `request` asks for the same again."""
-        names = ("id", "name", "kind", "bytes", "total", "state", "error", "hint", "model")
-        return {name: getattr(self, name) for name in names} | {"request": self.wanted.to_dict()}
-
-
 class Downloads:
     """The list of downloads, and the thread that carries them out.
 
@@ -90,6 +59,7 @@ class Downloads:
         offline: Refuse them all.
         tell: Told of every change: the event, and the name of whom it is for.
         arrived: Called with a model that is here now; what the library says of it.
+        ledger: Keeps the list from one start of the studio to the next; None forgets it.
     """
 
     def __init__(
@@ -99,13 +69,15 @@ class Downloads:
         offline: bool = False,
         tell: Callable[[Plain, str], object],
         arrived: Callable[[Arrived], Plain | None],
+        ledger: Ledger | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
         self.places, self.offline = places, offline
         self._tell, self._arrived = tell, arrived
         self._around = surroundings or Surroundings()
         self._changed = threading.Condition()
-        self._rows: dict[str, Download] = {}
+        self._ledger = ledger
+        self._rows = {row.id: row for row in ([] if ledger is None else ledger.all())}
         self._thread: threading.Thread | None = None
 
     def add(self, body: Mapping[str, Any], user: User, *, at_machine: bool) -> Plain:
@@ -119,11 +91,12 @@ class Downloads:
             raise DownloadError("The studio was started with --offline, so it uses no network.", hint=hint)
         wanted = Wanted.from_dict(body, Hub.of(self._around.environment).endpoint)
         with self._changed:
-            earlier = next((row for row in self._rows.values() if row.wanted.source == wanted.source), None)
+            earlier = next((row for row in self._rows.values() if row.source == wanted.source), None)
             if earlier is not None and earlier.state in (QUEUED, RUNNING):
                 return earlier.view()
             row = Download(
                 id=earlier.id if earlier else secrets.token_hex(8),
+                source=wanted.source,
                 wanted=wanted,
                 owner=user.name,
                 at_machine=at_machine,
@@ -132,8 +105,7 @@ class Downloads:
                 bytes=earlier.bytes if earlier else 0,
                 total=earlier.total if earlier else None,
             )
-            self._forget_old()
-            self._rows.pop(row.id, None)  # it takes its place at the end
+            self._forget([*self._too_old(), *([row.id] if earlier else [])])  # it takes its place at the end
             self._rows[row.id] = row
             self._set(row)
             if self._thread is None:
@@ -162,7 +134,7 @@ class Downloads:
             row = self._row(download_id, user)
             if row.state in (QUEUED, RUNNING):
                 raise JobError(f"{row.name} is being downloaded.", hint="Cancel it first.")
-            del self._rows[row.id]
+            self._forget([row.id])
 
     def wait(self, download_id: str, user: User, timeout: float | None = None) -> Plain:
         """Its view when it has ended, or after `timeout` seconds. Raises: MissingError."""
@@ -195,6 +167,8 @@ class Downloads:
         try:
             self._work_on()
         finally:
+            if self._ledger is not None:
+                self._ledger.database.close()  # this thread's connection
             with self._changed:
                 if self._thread is threading.current_thread():
                     self._thread = None
@@ -235,7 +209,8 @@ class Downloads:
             self._end(row, stop, state=DONE, **end)
 
     def _errand(self, row: Download, stop: threading.Event) -> Errand:
-        hub, around = Hub.of(self._around.environment), self._around
+        hub, around, wanted = Hub.of(self._around.environment), self._around, row.wanted
+        assert wanted is not None  # what runs was asked for since the studio was started
 
         def named(name: str) -> None:
             self._end(row, stop, name=name)
@@ -249,13 +224,13 @@ class Downloads:
 
         run = Run(
             web=around.web,
-            route=hub.route() if row.wanted.repo else _route(row),
+            route=hub.route() if wanted.repo else _route(wanted, at_machine=row.at_machine),
             stop=stop,
             free=around.free,
             sleep=around.sleep,
             progress=progress,
         )
-        return Errand(wanted=row.wanted, hub=hub, places=self.places, run=run, named=named)
+        return Errand(wanted=wanted, hub=hub, places=self.places, run=run, named=named)
 
     def _end(self, row: Download, stop: threading.Event, **changes: Any) -> None:
         """Change the row, unless the person has cancelled this run of it meanwhile."""
@@ -268,17 +243,33 @@ class Downloads:
             setattr(row, name, value)
         row.told = self._around.clock()
         self._tell({"type": "download", **row.view()}, row.owner)
+        if changes or row.told - row.kept >= BETWEEN_WRITES:
+            row.kept = row.told
+            self._write(lambda ledger: ledger.put(row))
         self._changed.notify_all()
 
-    def _forget_old(self) -> None:
+    def _too_old(self) -> Sequence[str]:
         ended = [row.id for row in self._rows.values() if row.state not in (QUEUED, RUNNING)]
-        for download_id in ended[: max(0, len(ended) - KEPT + 1)]:
-            del self._rows[download_id]
+        return ended[: max(0, len(ended) - KEPT + 1)]
+
+    def _forget(self, ids: Sequence[str]) -> None:
+        for download_id in ids:
+            self._rows.pop(download_id, None)
+        if ids:
+            self._write(lambda ledger: ledger.remove(ids))
+
+    def _write(self, change: Callable[[Ledger], object]) -> None:
+        """Change the ledger; a disk that is full does not stop a download that may go to another one."""
+        try:
+            if self._ledger is not None:
+                change(self._ledger)
+        except StorageError as error:
+            log.warning("the list of downloads is not kept: %s", error)
 
 
-def _route(row: Download) -> Route:
+def _route(wanted: Wanted, *, at_machine: bool) -> Route:
     """A private address will do if the person at the machine has named it."""
-    return Route(trusted=frozenset({origin_of(checked_url(row.wanted.url))} if row.at_machine else ()))
+    return Route(trusted=frozenset({origin_of(checked_url(wanted.url))} if at_machine else ()))
 
 
 def _size(arrived: Arrived) -> int:

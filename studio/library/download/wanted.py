@@ -1,5 +1,6 @@
 """What a person asks to be downloaded: one address, one file of a Hub repository, or a whole one."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,9 +64,9 @@ class Wanted:
         return cls(**said)
 
     @property
-    def source(self) -> tuple[str, str, str, str]:
-        """Where it comes from: requests of one source are the same download."""
-        return self.url, self.repo, self.file, self.revision
+    def source(self) -> str:
+        """A digest of where it comes from: requests of one source are the same download."""
+        return hashlib.sha256("\n".join((self.url, self.repo, self.file, self.revision)).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, str]:
         """The fields that are set: `from_dict` reads them."""

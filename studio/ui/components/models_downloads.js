@@ -18,6 +18,7 @@ const KINDS = {
   upscaler: "Upscaler",
 };
 const SAYS = { queued: "waiting", running: "", done: "done", failed: "failed", cancelled: "paused" };
+const AGAIN = "To go on, give its link once more: a link with a question mark may hold a key, so it is not written down.";
 const input = (name, placeholder, attrs = {}) =>
   el("input", {
     type: "text",
@@ -153,6 +154,7 @@ function line(row) {
       row.error
         ? el("small", { class: "mq-download-error", text: [row.error, row.hint].filter(Boolean).join(" ") })
         : null,
+      !going && row.state !== "done" && !what ? el("small", { text: AGAIN }) : null,
     ),
     going ? button("x", `Pause ${row.name}`, () => order(`downloads/${row.id}`), { caption: "Pause" }) : null,
     row.model

@@ -16,3 +16,4 @@ def desk(tmp_path, server):
     yield made
     made.downloads.close()
     made.web.close()
+    made.database.close()

@@ -1,7 +1,9 @@
 """Downloads under our hands: a clock that stands, a sleep that does not, as much disk as we say."""
 
 from studio.access import LOCAL_USER
+from studio.database import STUDIO_MIGRATIONS, Database
 from studio.library.download.fetch import Places
+from studio.library.download.ledger import Ledger
 from studio.library.download.queue import Downloads, Surroundings
 from studio.library.download.web import Web
 from tests.library.download.stand_in import FREE, Answer, safetensors
@@ -20,12 +22,14 @@ class Desk:
         self.meanwhile = lambda stop: None
         self.environment = {"HF_ENDPOINT": f"http://localhost:{server.server_port}", "HF_TOKEN": "hf_secret"}
         self.web = Web(proxies={})
+        self.database = Database(folder / "studio.db", STUDIO_MIGRATIONS)
         self.downloads = self.new()
 
     def new(self, **options):
         """As after a new start of the studio."""
         return Downloads(
             Places(models=self.models, kind_of=lambda path: self.kind),
+            ledger=Ledger(self.database),
             tell=lambda event, owner: self.events.append(event),
             arrived=self.welcome,
             surroundings=Surroundings(
@@ -37,6 +41,12 @@ class Desk:
             ),
             **options,
         )
+
+    def restart(self):
+        """Stop the studio and start it again; what is in the list then."""
+        self.downloads.close()
+        self.downloads = self.new()
+        return self.downloads.list(LOCAL_USER)
 
     def welcome(self, model):
         self.hashes.update({self.at(file): digest for file, digest in model.hashes.items()})
