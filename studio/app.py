@@ -110,11 +110,12 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         ),
         locate=library.locate,
         save=result_saver(gallery),
+        identified=models.identified,
         view=lambda job: job_view(job, gallery),
         preview_every=settings.preferences.preview_every,
         turbo=settings.preferences.turbo,
     )
-    return Studio(
+    studio = Studio(
         settings=settings,
         registry=registry,
         library=library,
@@ -138,6 +139,8 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         ),
         warnings=[*warnings, *preset_warnings],
     )
+    models.ask = lambda path, mark: studio.dispatcher.identify(path, mark)
+    return studio
 
 
 def extension_dirs(settings: Settings) -> list[Path]:

@@ -64,6 +64,14 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Identify:
+    """Ask what spandrel knows of a file that may be an upscaler; answered by `Identified`. mark: its fingerprint."""
+
+    path: str
+    mark: str
+
+
+@dataclass(frozen=True)
 class Residency:
     """Ask what is resident; answered by `Resident`."""
 
@@ -97,6 +105,19 @@ class Loading:
     state: str
     seconds: float = 0.0
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Identified:
+    """What spandrel says of the file that was asked for: the architecture, "" if it knows none, by how much a side
+    grows, channels in and out. looked: False where there is no spandrel, so that nothing was found out."""
+
+    path: str
+    mark: str
+    looked: bool = False
+    family: str = ""
+    scale: int = 0
+    channels: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

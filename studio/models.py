@@ -2,6 +2,7 @@
 
 import hashlib
 import html
+import logging
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from studio.access import LOCAL_USER, User, require
-from studio.errors import AssetError, InvalidRequestError, MissingError, ModelNotFoundError
+from studio.errors import AssetError, InvalidRequestError, MissingError, ModelNotFoundError, StorageError
 from studio.gallery.thumbnails import make_thumbnail
 from studio.library.background import Scanner
 from studio.library.download.fetch import Arrived
@@ -20,8 +21,12 @@ from studio.library.header import HeaderError
 from studio.library.identify import header_of
 from studio.library.index import Library
 from studio.library.notes import CORRECTABLE
+from studio.library.rules.upscaler import Described
 from studio.library.scan import Progress
 from studio.library.search import SORTS, Query
+from studio.messages import Identified
+
+log = logging.getLogger("studio.library")
 
 KINDS = (
     "checkpoint",
@@ -71,6 +76,7 @@ class Models:
         self.library, self.thumbnails = library, thumbnails
         self._tell: Callable[[Progress], None] = lambda progress: publish(scan_event(progress))
         self.scanner = Scanner(library.settings, library.load, self._tell)
+        self.ask: Callable[[str, str], None] = lambda _path, _mark: None  # the worker, once there is one
 
     def page(self, query: Query, user: User, checkpoint: str = "") -> dict[str, Any]:
         """A page of rows, how many there are, and counts by kind and base. Raises: InvalidRequestError.
@@ -90,6 +96,8 @@ class Models:
     def details(self, key: str, user: User, checkpoint: str = "") -> dict[str, Any]:
         """Everything about one model, and why it cannot be used with that checkpoint. Raises: MissingError."""
         entry, chosen = self._get(key, user), self._checkpoint(checkpoint)
+        if user.may("models") and self.library.may_upscale(entry):
+            self.ask(str(entry.path), entry.fingerprint)
         words: dict[str, Any] = {"trigger_words": list(entry.trigger_words), "fits": _goes_with(entry, chosen)}
         if chosen is not None and not words["fits"]:
             others = self.library.entries(entry.kind)
@@ -105,6 +113,9 @@ class Models:
                 "sha256": entry.sha256,
                 "short_hash": short_hash(entry.sha256),
                 "evidence": entry.evidence,
+                "family": entry.family,
+                "scale": entry.scale,
+                "channels": list(entry.channels),
                 "way_out": way_out(entry),
                 "description": plain_text(entry.description),
                 "notes": entry.notes,
@@ -157,6 +168,17 @@ class Models:
         self._tell(Progress("done", done=len(entries), total=len(entries), found=len(entries)))
         entry = next((entry for entry in entries if entry.path == model.path), None)
         return None if entry is None else row_view(entry, LOCAL_USER)
+
+    def identified(self, said: Identified) -> str:
+        """Keep what the worker found out about a model; its key, or "" if there is nothing new."""
+        if not said.looked:
+            return ""
+        try:
+            found = Described(said.family, said.scale, said.channels)
+            return self.library.confirm(Path(said.path), said.mark, found)
+        except StorageError as error:  # it is asked again when somebody looks again
+            log.warning("%s", error)
+            return ""
 
     def _checkpoint(self, name: str) -> ModelEntry | None:
         """The checkpoint of that name, if it is here."""

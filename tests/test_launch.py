@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,14 @@ def test_missing_names_what_is_absent_or_does_not_fit():
 def test_the_locks_satisfy_pyproject():
     locked = dict(pin.partition(";")[0].strip().split("==") for pin in launch.pins(launch.LOCKS))
     assert launch.missing(launch.wanted(tests=True), locked.get) == []
+
+
+def test_the_locks_hold_what_upscalers_are_told_by():
+    """Optional for who brings an interpreter of their own: without it, they are told by the names of their tensors."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    locked = dict(pin.partition(";")[0].strip().split("==") for pin in launch.pins(launch.LOCKS))
+    assert launch.missing(project["optional-dependencies"]["upscalers"], locked.get) == []
+    assert {"torchvision", "einops"} <= locked.keys()  # what spandrel needs and we do not
 
 
 def test_the_running_interpreter_is_used_when_it_satisfies(monkeypatch):

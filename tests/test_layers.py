@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "doctor": SHARED | {"library", "environment"},
 }
 WITH_TORCH = {"control", "adapters", "engine", "training", "starter", "worker", "bench"}
-HEAVY = {"torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "xformers"}
+HEAVY = {"torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "xformers", "spandrel"}
 HOMES = {"gradio": APP | {"ui"}, "fastapi": APP | {"api"}, "uvicorn": APP}
 
 

@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from studio.jobs.queue import Job
-from studio.messages import Hello, ModelLocation, Prefetch, Ready, Resident, Result
+from studio.messages import Hello, Identified, ModelLocation, Prefetch, Ready, Resident, Result
 from studio.params import GenerationParams
 
 
@@ -20,6 +20,7 @@ class Wiring:
         hello: The first message to each worker.
         locate: The models that params name, by content id. May raise StudioError.
         save: Keeps the pictures of a result; their gallery ids. May raise StudioError.
+        identified: Keeps what the worker found out about a model; its key, or "" if there is nothing new.
         view: A job as plain values for front ends.
     """
 
@@ -28,6 +29,7 @@ class Wiring:
     locate: Callable[[GenerationParams], dict[str, ModelLocation]]
     save: Callable[[Job, Result], tuple[int, ...]]
     view: Callable[[Job], dict[str, Any]]
+    identified: Callable[[Identified], str] = lambda _: ""
     preview_every: int = 1
     turbo: bool = False
 

@@ -23,6 +23,8 @@ from studio.messages import (
     Failed,
     Free,
     Generate,
+    Identified,
+    Identify,
     Loading,
     ModelLocation,
     Prefetch,
@@ -91,6 +93,15 @@ class Dispatcher:
             self._next()
 
         self._order(note)
+
+    def identify(self, path: str, mark: str) -> None:
+        """Ask what a file is, if there is a worker now; what it says goes to the wiring's `identified`."""
+
+        def ask() -> None:
+            if self._state.state in ("ready", "busy"):
+                self._send(Identify(path, mark))
+
+        self._order(ask)
 
     def residency(self, timeout: float) -> Resident | None:
         """What the worker holds in memory; what it said last, if it is busy or silent for `timeout` seconds."""
@@ -209,6 +220,9 @@ class Dispatcher:
                 self._state.answers.clear()
             case Loading():
                 self.events.publish({"type": "loading", **asdict(message)}, LOCAL_USER.name)
+            case Identified():
+                if key := self.wiring.identified(message):
+                    self.events.publish({"type": "model", "key": key}, LOCAL_USER.name)
             case Progress() if job is not None:
                 self.events.publish({"type": "progress", **asdict(message)}, job.owner)
             case Preview() if job is not None:

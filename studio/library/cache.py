@@ -156,6 +156,14 @@ class Cache:
                 (content, os.fsencode(path), fingerprint),
             )
 
+    def set_identity(self, path: Path, fingerprint: str, identity: Identity) -> None:
+        """Keep what else was found out about a model. Raises: StorageError."""
+        with self.database.write() as tx:
+            tx.execute(
+                "UPDATE models SET identity = ? WHERE path = ? AND fingerprint = ?",
+                (json.dumps(asdict(identity)), os.fsencode(path), fingerprint),
+            )
+
     def known_hash(self, file: Path) -> str:
         """The sha256 of a file that has not changed since it was read; "" if it is not known. Raises: OSError."""
         stat = file.stat()

@@ -36,6 +36,8 @@ class ModelEntry:
         root: The place that it was found in, as a person calls it.
         evidence: How we know what it is.
         corrected: What the person corrected, such as base.
+        family, scale, channels: Of an upscaler: its architecture, by how much a side grows, its channels in and out.
+        asked: Whether the worker has looked at it, too.
         old: Whether that was found by older rules, and is being looked at again.
     """
 
@@ -57,6 +59,10 @@ class ModelEntry:
     fingerprint: str = ""
     evidence: str = ""
     width: int = 0
+    family: str = ""
+    scale: int = 0
+    channels: tuple[int, ...] = ()
+    asked: bool = False
     favourite: bool = False
     tags: tuple[str, ...] = ()
     notes: str = ""
@@ -131,6 +137,10 @@ def entry_of(row: Row, note: Note, name: str, key: str) -> ModelEntry:
         fingerprint=row.fingerprint,
         evidence=evidence,
         width=identity.width,
+        family=identity.family,
+        scale=identity.scale,
+        channels=identity.channels,
+        asked=identity.asked,
         favourite=note.favourite,
         tags=note.tags,
         notes=said.notes if note.notes is None else note.notes,

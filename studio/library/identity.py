@@ -41,6 +41,9 @@ class Identity:
         width: Of the text's vectors that it reads or holds; 0 if it does not say.
         possible: Of an unknown base, those that its tensors leave open to what is said beside it; None if they leave
             every one open.
+        scale, channels: By how much an upscaler makes a side grow, and its channels in and out; 0 and () before the
+            worker has said so.
+        asked: Whether the worker has looked at it, too.
     """
 
     kind: str = "unknown"
@@ -59,6 +62,9 @@ class Identity:
     trigger_words: tuple[str, ...] = ()
     width: int = 0
     possible: tuple[str, ...] | None = None
+    scale: int = 0
+    channels: tuple[int, ...] = ()
+    asked: bool = False
 
     def allows(self, base: str) -> bool:
         """Whether its tensors leave it open that it is for that base model."""

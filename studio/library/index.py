@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from studio.errors import MissingError, ModelNotFoundError, StorageError
@@ -13,6 +14,7 @@ from studio.library.entry import ModelEntry, entries_of, entry_of
 from studio.library.hashes import Hashes
 from studio.library.notes import Note, Notes
 from studio.library.roots import builtin_place, model_places
+from studio.library.rules.upscaler import Described, confirmed
 from studio.library.scan import scan
 from studio.library.search import Page, Query, search
 from studio.library.walk import has_changed
@@ -176,6 +178,28 @@ class Library:
             else:
                 self._renote(before.fingerprint, note)
             return self.get(key)
+
+    def may_upscale(self, entry: ModelEntry) -> bool:
+        """Whether the worker should be asked what it is: an upscaler, or something unknown among upscalers."""
+        if entry.asked or entry.is_folder or entry.kind not in ("upscaler", "unknown"):
+            return False
+        folders = (place.folder for place in model_places(self.settings) if place.kind == "upscaler")
+        return entry.kind == "upscaler" or any(entry.path.is_relative_to(folder) for folder in folders)
+
+    def confirm(self, path: Path, fingerprint: str, said: Described) -> str:
+        """Keep what spandrel said of a model; its key, "" for one that is gone or has changed. Raises: StorageError."""
+        with self._changing:
+            row = self.cache.row(path)
+            if row is None or row.fingerprint != fingerprint:
+                return ""
+            identity = confirmed(row.identity, said)
+            self.cache.set_identity(path, fingerprint, identity)
+            if identity.kind != row.identity.kind:
+                self.load()  # names are told apart within a kind
+            else:
+                notes = {} if self.notes is None else self.notes.all()
+                self._renote(fingerprint, notes.get(fingerprint, Note()))
+            return next((entry.key for entry in self._shelf.entries if entry.path == path), "")
 
     def mark_used(self, ids: Iterable[str], at: float) -> None:
         """Note that the models of these content ids were used at a time, for the order of the list."""

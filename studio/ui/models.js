@@ -109,6 +109,8 @@ Object.assign(
         if (e.type === "resident" && e.models.some((m) => m.name === shared.loading?.name))
           shared.loading = null; // a picture that came first has loaded it
         M.emit(e.type, e);
+      } else if (e?.type === "model") {
+        M.emit("model-described", e.key);
       } else if (e?.type === "download") {
         shared.downloads.set(e.id, { ...shared.downloads.get(e.id), ...e });
         M.emit("downloads", e);

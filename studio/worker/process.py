@@ -23,6 +23,8 @@ from studio.messages import (
     Free,
     Generate,
     Hello,
+    Identified,
+    Identify,
     Loading,
     ModelLocation,
     Prefetch,
@@ -91,6 +93,8 @@ class Inbox:
                         self.messages = deque(m for m in self.messages if not isinstance(m, Prefetch))
                         self.messages.append(message)
                         self.selected(message.checkpoint)
+                    case Identify() if message in self.messages:
+                        pass  # asked again before it was answered
                     case _:
                         self.messages.append(message)
                 self.arrived.notify_all()
@@ -176,6 +180,8 @@ class _Worker:
             case Prefetch():
                 self.prefetch(message)
                 self.say(self.resident())
+            case Identify():
+                self.say(identify(message))
             case Residency():
                 self.say(self.resident())
             case Free():
@@ -277,6 +283,16 @@ class _Worker:
         with Image.open(path) as image:
             image.load()
             return image
+
+
+def identify(message: Identify) -> Identified:
+    """What spandrel knows of a file."""
+    from studio.engine.upscalers import describe
+
+    found = describe(Path(message.path))
+    if found is None:
+        return Identified(message.path, message.mark)
+    return Identified(message.path, message.mark, True, found.family, found.scale, found.channels)
 
 
 class _Reporter:

@@ -1,14 +1,15 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from studio.errors import ModelNotFoundError
-from studio.messages import Resident
+from studio.messages import Identified, Resident
 from studio.models import Models, plain_text
 from studio.services import Studio
 from tests.api.kit import png
 from tests.library.cases import AUTOENCODERS, CHECKPOINTS, CONTROLS
-from tests.library.headers import write, write_case
+from tests.library.headers import UPSCALERS, write, write_case
 from tests.library.kit import write_model
 
 NAME = "control_v11p_sd15_canny"
@@ -78,6 +79,24 @@ def test_an_embedding_of_another_width_is_refused_in_one_sentence_everywhere(stu
     shown = local.get(f"/api/v1/models/{row['key']}", params={"checkpoint": starter.name}).json()["misfit"]
     assert shown == f"{refused.json()['detail']} {refused.json()['hint']}"
     assert ("width 1024" in shown) == (said != "sd1")
+
+
+def test_details_ask_the_worker_about_an_upscaler_once_and_show_its_answer(studio, local, ann):
+    asked = []
+    studio.models.ask = lambda path, mark: asked.append(Identified(path, mark, True, "ESRGAN", 4, (3, 3)))
+    file = write(studio.settings.paths.models / "upscalers" / "big.safetensors", UPSCALERS["Real-ESRGAN"])
+    studio.library.refresh()
+    (row,) = find(local, kind="upscaler")["models"]
+    first = local.get(f"/api/v1/models/{row['key']}").json()
+    assert (first["family"], first["scale"], first["channels"]) == ("Real-ESRGAN", 0, [])
+    assert [question.path for question in asked] == [str(file)]
+    assert not studio.models.identified(replace(asked[0], looked=False))
+    assert local.get(f"/api/v1/models/{row['key']}").json() == first
+    assert studio.models.identified(asked[0]) == row["key"]
+    shown = local.get(f"/api/v1/models/{row['key']}").json()
+    assert (shown["family"], shown["scale"], shown["channels"]) == ("ESRGAN", 4, [3, 3])
+    assert len(asked) == 2
+    assert ann.get(f"/api/v1/models/{row['key']}").status_code == 404
 
 
 def test_nothing_is_read_for_a_request_that_is_refused(studio, local, monkeypatch):

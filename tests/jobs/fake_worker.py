@@ -10,6 +10,8 @@ from studio.messages import (
     Failed,
     Free,
     Generate,
+    Identified,
+    Identify,
     Prefetch,
     Preview,
     Progress,
@@ -40,6 +42,8 @@ def serve(connection: Connection) -> None:
                 connection.send(_run(connection, message))
             case Prefetch():
                 loaded.append(message.checkpoint.name)
+            case Identify():
+                connection.send(Identified(message.path, message.mark, True, "ESRGAN", 4, (3, 3)))
             case Residency():
                 connection.send(Resident(tuple({"name": name} for name in loaded), {"process": 1}))
             case Free():

@@ -14,7 +14,7 @@ from studio.jobs import worker
 from studio.jobs.events import Events
 from studio.jobs.queue import JobQueue
 from studio.jobs.worker import AGAIN, Dispatcher, Wiring
-from studio.messages import Hello, ModelLocation
+from studio.messages import Hello, Identified, ModelLocation
 from tests import params_only
 from tests.jobs import fake_worker
 
@@ -52,6 +52,7 @@ class Setup:
             hello=Hello(assets=str(tmp_path)),
             locate=lambda _params: {},
             save=save or self.save,
+            identified=self.identified,
             view=lambda job: job.to_dict(),
         )
         self.dispatcher = Dispatcher(self.queue, self.hub, wiring)
@@ -59,6 +60,10 @@ class Setup:
     def save(self, job, result):
         self.saved.append((job.id, result))
         return (len(self.saved),)
+
+    def identified(self, said):
+        self.described = said
+        return "key" if said.mark == "here" else ""
 
     def submit(self, prompt, owner="ann"):
         job = self.queue.submit(params_only.params(prompt=prompt).to_dict(), owner)
@@ -289,3 +294,20 @@ def test_an_interrupted_job_runs_at_the_next_start(tmp_path):
         assert (job.state, job.attempts) == ("done", 2)
     finally:
         second.dispatcher.stop()
+
+
+def test_what_the_worker_says_of_a_file_is_kept_and_then_told_if_it_is_news(setup):
+    studio = setup()
+    studio.ready()
+    studio.dispatcher.identify("a.pth", "gone")
+    studio.dispatcher.identify("a.pth", "here")
+    studio.hub.wait_for(lambda event: event["type"] == "model")
+    assert studio.described == Identified("a.pth", "here", True, "ESRGAN", 4, (3, 3))
+    assert [event for event in studio.hub.heard if event["type"] == "model"] == [{"type": "model", "key": "key"}]
+
+
+def test_without_a_worker_a_question_about_a_file_is_dropped(setup):
+    studio = setup(start_worker=fake_worker.refuse)
+    studio.dispatcher.identify("a.pth", "here")
+    studio.hub.wait_for(lambda event: event["type"] == "worker" and event["state"] == "failed")
+    assert not [event for event in studio.hub.heard if event["type"] == "model"]

@@ -2,6 +2,7 @@ import json
 import os
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -10,8 +11,10 @@ from studio.errors import MissingError, ModelNotFoundError
 from studio.library.hashes import read_sha256
 from studio.library.index import Library
 from studio.library.notes import Notes
+from studio.library.rules.upscaler import Described
 from studio.library.search import Query
 from studio.settings import BUILTIN, load_settings
+from tests.library import headers
 from tests.library.kit import settings_in, write_model
 from tests.params_only import params
 
@@ -196,3 +199,72 @@ def test_many_files_of_one_name_take_no_time_to_tell_apart(tmp_path, folder):
     for number in range(300):
         write_model(folder / str(number) / "a.safetensors", x=str(number))
     assert len({entry.name for entry in own(opened(tmp_path))}) == 300
+
+
+ESRGAN = Described("ESRGAN", 4, (3, 3))
+
+
+@pytest.fixture
+def upscalers(tmp_path, folder):
+    """A folder of upscalers with one that the table knows and one that it does not; unknown ones lie elsewhere too."""
+    place = folder.parent / "upscalers"
+    headers.write(place / "known.safetensors", headers.UPSCALERS["ESRGAN"])
+    write_model(place / "strange.safetensors")
+    write_model(folder / "elsewhere.safetensors", x="1")
+    return place
+
+
+def named(library, name):
+    return next(entry for entry in own(library) if entry.name == name)
+
+
+def test_the_worker_is_asked_of_upscalers_and_of_what_is_unknown_among_them(tmp_path, upscalers):
+    library = opened(tmp_path)
+    assert {entry.name for entry in library.entries() if library.may_upscale(entry)} == {"known", "strange"}
+
+
+@pytest.mark.parametrize("name", ["known", "strange"])
+def test_what_spandrel_says_is_kept_and_not_asked_again(tmp_path, upscalers, name):
+    library = opened(tmp_path)
+    before = named(library, name)
+    assert library.confirm(before.path, before.fingerprint, ESRGAN) == before.key
+    for later in (library, opened(tmp_path)):
+        entry = named(later, name)
+        assert (entry.kind, entry.family, entry.scale, entry.channels) == ("upscaler", "ESRGAN", 4, (3, 3))
+        assert "spandrel" in entry.evidence
+        assert not later.may_upscale(entry)
+    assert named(library, "elsewhere").kind == "unknown"
+
+
+@pytest.mark.parametrize("name", ["known", "strange"])
+def test_where_spandrel_knows_nothing_the_table_stands(tmp_path, upscalers, name):
+    library = opened(tmp_path)
+    before = named(library, name)
+    library.confirm(before.path, before.fingerprint, Described())
+    assert named(library, name) == replace(before, asked=True)
+
+
+def test_an_answer_about_a_file_that_was_replaced_or_is_gone_is_dropped(tmp_path, upscalers):
+    library = opened(tmp_path)
+    before = library.entries()
+    assert not library.confirm(upscalers / "known.safetensors", "another", ESRGAN)
+    assert not library.confirm(upscalers / "gone.safetensors", "mark", ESRGAN)
+    assert library.entries() == before
+
+
+def test_no_answer_makes_an_upscaler_of_another_kind(tmp_path, folder):
+    headers.write(folder / "a.safetensors", headers.lora("sd1"))
+    library = opened(tmp_path)
+    before = named(library, "a")
+    library.confirm(before.path, before.fingerprint, ESRGAN)
+    assert named(library, "a") == replace(before, asked=True)
+
+
+def test_a_changed_file_is_asked_about_again(tmp_path, upscalers):
+    library = opened(tmp_path)
+    entry = named(library, "known")
+    library.confirm(entry.path, entry.fingerprint, ESRGAN)
+    headers.write(entry.path, headers.UPSCALERS["Real-ESRGAN"])
+    os.utime(entry.path, ns=(1, 1))
+    library.refresh()
+    assert library.may_upscale(named(library, "known"))

@@ -17,6 +17,8 @@ from studio.messages import (
     Free,
     Generate,
     Hello,
+    Identified,
+    Identify,
     Preview,
     Progress,
     RawImage,
@@ -41,6 +43,8 @@ def main(connection: Connection) -> None:
                 connection.send(Ready(device="cpu", device_name="Test", precision="fp32", kernel="none", versions={}))
             elif isinstance(message, Residency | Free):
                 connection.send(Resident(models=(), memory={}))
+            elif isinstance(message, Identify):
+                connection.send(Identified(message.path, message.mark, True, "ESRGAN", 4, (3, 3)))
             elif isinstance(message, Generate) and not run(connection, message):
                 return
     except (EOFError, OSError):

@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from studio.settings import BUILTIN
+from tests.library.headers import UPSCALERS, write
 
 LORAS, STEPS = 130, 9
 BROKEN = "cut-short"
@@ -230,6 +231,23 @@ def test_look_again_finds_a_new_file(library, served):
     library.wait_for_selector("#models >> text=Nothing found")
     library.click("#models-scan")
     library.wait_for_selector("#models .mq-model-name >> text=fresh")
+
+
+def test_details_of_an_upscaler_come_from_the_worker_while_they_are_open(library, served):
+    write(served.studio.settings.paths.models / "upscalers" / "enlarger.safetensors", UPSCALERS["Real-ESRGAN"])
+    served.studio.library.refresh()
+    panel = show(library, "enlarger")
+    panel.locator("dd", has_text="4 times").wait_for()
+    assert "3 in, 3 out" in panel.inner_text()
+    assert "spandrel" in panel.inner_text()
+
+
+def test_an_embedding_that_cannot_be_used_says_its_width_too(library, served):
+    write(served.studio.settings.paths.models / "embeddings" / "wide.safetensors", {"emb_params": (2, 1024)})
+    served.studio.library.refresh()
+    why = show(library, "wide").locator(".mq-why")
+    assert "cannot be used yet" in why.inner_text()
+    why.locator("#model-misfit", has_text="was made for").wait_for()
 
 
 def test_the_meter_shows_what_is_loaded(page, served):

@@ -12,6 +12,8 @@ from studio.messages import (
     Free,
     Generate,
     Hello,
+    Identified,
+    Identify,
     Loading,
     Prefetch,
     Preview,
@@ -105,6 +107,14 @@ def test_previews_come_as_often_as_was_asked(talk, models):
     assert [m.step for m in talk.until(Result) if isinstance(m, Preview)] == [2, 4]
     talk.pipe.send(Generate("none", tiny.params(), models, preview_every=0))
     assert not [m for m in talk.until(Result) if isinstance(m, Preview)]
+
+
+def test_a_question_about_a_file_has_an_answer_whatever_it_is_and_whether_there_is_a_spandrel(talk, tmp_path):
+    (tmp_path / "text.pth").write_bytes(b"text")
+    for name in ("text.pth", "gone.pth"):
+        talk.pipe.send(Identify(str(tmp_path / name), "mark"))
+        answer = talk.until(Identified)[-1]
+        assert answer in [Identified(str(tmp_path / name), "mark", looked) for looked in (True, False)]
 
 
 def test_cancelling_ends_the_job_and_the_next_one_runs(talk, models):

@@ -1,7 +1,9 @@
-"""Upscalers, by the names of their tensors.
+"""Upscalers, by the names of their tensors; the worker, where spandrel is, says more of them.
 
 Source: spandrel 0.4.2, architectures/*/__init__.py (`detect`), which will load them.
 """
+
+from dataclasses import dataclass, replace
 
 from studio.library.identity import Identity, precision
 from studio.library.rules.subject import Subject
@@ -32,6 +34,33 @@ ARCHITECTURES = (  # the most special first
     ("MoSR", ("gblocks.0.weight", "gblocks.1.norm.weight", "gblocks.1.fc1.weight")),
 )
 REASON = "Upscalers cannot be used yet: enlarging comes with a later version."
+
+
+@dataclass(frozen=True)
+class Described:
+    """What spandrel says of a file: the architecture, "" if it knows none; by how much a side grows; the channels that
+    go in and come out."""
+
+    family: str = ""
+    scale: int = 0
+    channels: tuple[int, int] = (0, 0)
+
+
+def confirmed(identity: Identity, said: Described) -> Identity:
+    """The identity with what spandrel said; where it knows nothing, the names of the tensors stand."""
+    if not said.family or identity.kind not in ("upscaler", "unknown"):
+        return replace(identity, asked=True)
+    return replace(
+        identity,
+        kind="upscaler",
+        family=said.family,
+        scale=said.scale,
+        channels=said.channels,
+        reason=REASON,
+        evidence=f"spandrel, which reads upscalers, takes it for {said.family}.",
+        possible=(),
+        asked=True,
+    )
 
 
 def recognise(subject: Subject) -> Identity | None:

@@ -89,6 +89,9 @@ function facts() {
         : row.evidence,
       "mq-plain-text",
     ],
+    ["Architecture", row.kind === "upscaler" && row.family],
+    ["Enlarges", row.scale > 0 && (row.scale === 1 ? "not: it repairs" : `${row.scale} times`)],
+    ["Channels", row.channels?.length === 2 && `${row.channels[0]} in, ${row.channels[1]} out`],
     ["Precision", row.precision !== "unknown" && row.precision],
     ["Predicts", M.isCheckpoint(row) && M.predictionWord(row.prediction_type)],
     ["Stored as", row.format],
@@ -357,5 +360,6 @@ M.on(element, "model-changed", (changed) => {
   const star = panel.querySelector("#model-star");
   star?.setAttribute("aria-pressed", Boolean(row.favourite));
 });
+M.on(element, "model-described", (key) => row?.key === key && open(row));
 M.on(element, "checkpoint", () => row && open(row));
 element.dataset.ready = "1";
