@@ -18,7 +18,8 @@ const KINDS = {
   upscaler: "Upscaler",
 };
 const SAYS = { queued: "waiting", running: "", done: "done", failed: "failed", cancelled: "paused" };
-const AGAIN = "To go on, give its link once more: a link with a question mark may hold a key, so it is not written down.";
+const AGAIN =
+  "To go on, give its link once more: a link with a question mark may hold a key, so it is not written down.";
 const input = (name, placeholder, attrs = {}) =>
   el("input", {
     type: "text",
