@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import webbrowser
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
@@ -92,7 +92,8 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
     write_log_files(paths.logs)
     database, warnings = open_studio_database(paths.studio_db)
     registry = load_registry(extension_dirs(settings))
-    library, assets, events = Library(settings, Notes(database), look=look), AssetStore(paths.assets), Events()
+    assets, events = AssetStore(paths.assets), Events()
+    library = Library(settings, Notes(database), look=look, reading=tell_reading(events))
     gallery, models = Gallery(paths, database), Models(library, paths.thumbnails, events.publish)
     if warnings:
         warnings.append(f"{gallery.rebuild()} pictures were listed again from their files.")
@@ -141,6 +142,15 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
     )
     models.ask = lambda path, mark: studio.dispatcher.identify(path, mark)
     return studio
+
+
+def tell_reading(events: Events) -> Callable[[str, int, int], None]:
+    """Everybody hears how far a model is read for the first time: whoever asks for a picture waits for it."""
+
+    def tell(name: str, done: int, total: int) -> None:
+        events.publish({"type": "reading", "name": name, "done": done, "total": total})
+
+    return tell
 
 
 def extension_dirs(settings: Settings) -> list[Path]:

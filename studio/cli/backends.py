@@ -15,6 +15,7 @@ from studio.services import Studio
 
 Plain = dict[str, Any]
 BEAT = 0.5
+PATIENCE = 60.0  # seconds
 
 
 class Backend(Protocol):
@@ -96,8 +97,10 @@ class RemoteBackend:
         return str(self.ask("/api/v1/assets", data, "application/octet-stream")["id"])
 
     def submit(self, request: GenerationRequest) -> Plain:
-        """Post a job."""
-        return self.ask("/api/v1/jobs", json.dumps(request.to_dict()).encode(), "application/json")
+        """Post a job. A model that nobody has used yet is read first, which takes as long as the disk takes."""
+        data = json.dumps(request.to_dict()).encode()
+        with self._open("/api/v1/jobs", data, "application/json", patience=None) as reply:
+            return json.load(reply)
 
     def events(self) -> Iterator[Plain | None]:
         """The event stream, line by line."""
@@ -123,12 +126,20 @@ class RemoteBackend:
         with self._open(path, body, kind, method) as reply:
             return json.load(reply)
 
-    def _open(self, path: str, body: bytes | None = None, kind: str = "", method: str | None = None) -> Any:
+    def _open(
+        self,
+        path: str,
+        body: bytes | None = None,
+        kind: str = "",
+        method: str | None = None,
+        *,
+        patience: float | None = PATIENCE,
+    ) -> Any:
         headers = self.headers | ({"Content-Type": kind} if kind else {})
         request = urllib.request.Request(self.base + path, data=body, headers=headers, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way to this machine
         try:
-            return opener.open(request, timeout=60)
+            return opener.open(request, timeout=patience)
         except urllib.error.HTTPError as error:
             raise _refusal(error) from error
         except OSError as error:

@@ -3,7 +3,7 @@
 import difflib
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,24 @@ class Library:
     Calls may come from any thread. Reading sees one moment; changes come one after the other.
     """
 
-    def __init__(self, settings: Settings, notes: Notes | None = None, *, look: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        notes: Notes | None = None,
+        *,
+        look: bool = True,
+        reading: Callable[[str, int, int], object] = lambda _name, _done, _total: None,
+    ) -> None:
         """Open library.db and look at the folders. Raises: StorageError.
 
         Args:
             notes: What the person added; None shows the models as they were found.
             look: False takes what the last scan found, and looks only at the starter pack.
+            reading: Told how far a model is that is read for the first time: its name, the bytes so far and in all.
         """
         self.settings, self.notes = settings, notes
         self.cache = Cache(settings.paths.library_db)
-        self.hashes = Hashes(self.cache)
+        self.hashes = Hashes(self.cache, lambda path, done, total: reading(self._name_of(path), done, total))
         self._changing = threading.RLock()
         self._shelf = _Shelf()
         if look:
@@ -212,6 +220,9 @@ class Library:
         except StorageError as error:
             log.warning("%s", error)
         self._replace({entry.path: {"last_used": at} for entry in used})
+
+    def _name_of(self, path: Path) -> str:
+        return next((entry.name for entry in self._shelf.entries if entry.path == path), path.name)
 
     def _renote(self, fingerprint: str, note: Note) -> None:
         changed: dict[Any, dict[str, Any]] = {}

@@ -53,6 +53,7 @@ def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab
                     with gr.Column(elem_id="generate-box", min_width=0, scale=0):
                         generate = gr.Button("Generate", variant="primary", elem_id="generate", size="lg")
                 notice = OwnComponent("notice_line", elem_id="notice")
+                OwnComponent("reading_line", elem_id="reading")
                 words = OwnComponent("words", elem_id="words")
                 main, shape, preset = main_row(studio, start)
                 negative = negative_prompt()

@@ -54,7 +54,7 @@ def test_a_model_is_in_the_list_when_it_has_arrived(studio, local, server):
 
 def test_what_was_read_on_its_way_is_not_read_again_at_first_use(studio, local, server, monkeypatch):
     view = ended(studio, local.post("/api/v1/downloads", json=body(server)))
-    monkeypatch.setattr("studio.library.hashes.read_sha256", lambda file: pytest.fail(f"{file} was read again"))
+    monkeypatch.setattr("studio.library.hashes.read_sha256", lambda file, told: pytest.fail(f"{file} was read again"))
     entry = studio.library.get(view["model"]["key"])
     assert studio.library.content_id(entry) == hashlib.sha256(embedding()).hexdigest()
 

@@ -35,6 +35,7 @@ class Stub(BaseHTTPRequestHandler):
         if self.path == "/api/v1/events":
             return self.send(200, b': hello\n\ndata: {"type": "job"}\n\n')
         status, said = ANSWERS[self.path]
+        self.server.busy.wait(20)
         return self.send(status, json.dumps(said).encode())
 
     def send(self, status, body):
@@ -50,7 +51,8 @@ class Stub(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Stub) as server:
-        server.heard = []
+        server.heard, server.busy = [], threading.Event()
+        server.busy.set()
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -100,3 +102,10 @@ def test_a_broken_studio_is_a_worker_error(remote):
 def test_a_studio_that_is_gone_is_a_worker_error():
     with pytest.raises(WorkerError, match="does not answer"):
         RemoteBackend(Running(pid=1, port=9)).job("1")
+
+
+def test_a_studio_that_reads_a_model_first_is_waited_for(remote, server, monkeypatch):
+    monkeypatch.setitem(RemoteBackend._open.__kwdefaults__, "patience", 0.1)
+    server.busy.clear()
+    threading.Timer(0.5, server.busy.set).start()
+    assert remote.submit(GenerationRequest(prompt="a house"))["job"]["id"] == "1"

@@ -132,7 +132,13 @@ def test_selecting_starts_the_hash_and_asking_for_it_waits_for_the_rest(tmp_path
     library = opened(tmp_path)
     (entry,) = own(library)
     go, read = threading.Event(), []
-    monkeypatch.setattr("studio.library.hashes.read_sha256", lambda file: (go.wait(60) and read.append(file)) or "5e1f")
+
+    def slow(file, told):
+        assert go.wait(60)
+        read.append(file)
+        return "5e1f"
+
+    monkeypatch.setattr("studio.library.hashes.read_sha256", slow)
     assert library.start_hashing([entry])
     go.set()
     assert library.content_id(entry) == own(library)[0].sha256 == "5e1f"

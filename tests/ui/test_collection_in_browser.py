@@ -1,15 +1,19 @@
 """A person's own collection in a browser: a ComfyUI folder read in place, what does not fit, memory, downloads."""
 
 import json
+import shutil
 import threading
 import urllib.error
 import urllib.request
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
 from studio.access import LOCAL_USER
 from studio.library.download.queue import Downloads
+from studio.library.hashes import read_sha256
+from studio.settings import BUILTIN
 from tests.api.test_downloads import embedding
 from tests.library.cases import AUTOENCODERS, CHECKPOINTS, CONTROLS
 from tests.library.download.stand_in import FREE, Answer, serving
@@ -90,6 +94,35 @@ def test_the_vae_of_another_family_is_named_and_refused_beside_generate(page, se
     page.wait_for_selector("#notice [role=alert], #notice .mq-notice")
     said = refusal_of(served, {"prompt": "a", "vae": WRONG_VAE})
     assert " ".join(page.inner_text("#notice .mq-notice").split()) == said
+    page.evaluate("window.maquette.emit('choose', {name: 'starter-desk'})")
+
+
+def test_generate_tells_how_far_a_checkpoint_is_read_for_the_first_time(page, served, monkeypatch):
+    """Generate waits for a disk that gives half of a file and then nothing, until it is let go on."""
+    folder = served.studio.settings.paths.models / "checkpoints" / "heavy"
+    shutil.copytree(BUILTIN / "assets" / "starter" / "desk", folder)
+    card = folder / "card.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"name": "heavy"}))
+    (folder / "notes.bin").write_bytes(bytes(4 << 20))
+    served.studio.library.refresh()
+    go = threading.Event()
+
+    def slow(file, told):
+        told(file.stat().st_size // 2)
+        assert file.name != "notes.bin" or go.wait(120)
+        told(file.stat().st_size // 2)
+        return read_sha256(file)
+
+    monkeypatch.setattr("studio.library.hashes.read_sha256", slow)
+    monkeypatch.setattr(served.studio.library.hashes, "_clock", count().__next__)
+    monkeypatch.setattr(served.studio, "prefetch", lambda *_: None)
+    page.evaluate("window.maquette.emit('choose', {name: 'heavy'})")
+    chosen(page, "heavy")
+    page.click("#generate")
+    page.wait_for_selector("#reading >> text=/Reading heavy for the first time: [1-9][0-9]? %/")
+    go.set()
+    page.wait_for_selector("#reading [role=progressbar]", state="detached")
+    page.wait_for_selector("#result img[data-job]:visible")
     page.evaluate("window.maquette.emit('choose', {name: 'starter-desk'})")
 
 
