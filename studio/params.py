@@ -14,6 +14,8 @@ from typing import Any, Self, cast, get_args, get_origin, get_type_hints
 from studio.errors import InvalidRequestError
 
 PARAMS_VERSION = 1
+CONTROL_MODES = ("balanced", "prompt", "control")
+RESIZE_MODES = ("crop", "fill", "stretch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,22 +24,35 @@ class ControlUnit:
 
     Fields:
         kind: Registry name of the control kind, such as "scribble".
-        map: Asset id (sha256) of the finished control image, light on black.
-        model: Name of the control model; "" lets the studio choose the one that fits kind and checkpoint.
+        map: Asset id (sha256) of the finished control image, light on black; of the picture, for a reference.
+        images: Asset ids of further pictures, for a reference.
+        model: Name of the ControlNet, T2I-Adapter or IP-Adapter; "" lets the studio choose one that fits.
         model_id: Content id of that model; filled when the request is resolved.
-        conditioning_scale: Multiplies the residuals, 0 to 2; 0 switches the unit off, 1 is as trained.
+        encoder, encoder_id: The same of the image encoder, for an IP-Adapter.
+        conditioning_scale: Multiplies what the unit says, 0 to 2; 0 switches it off, 1 is as trained.
         control_guidance_start, control_guidance_end: Active range, as fractions of the steps, 0 to 1.
+        mode: "balanced"; "prompt", where the words matter more; "control", where the control does.
+        mask: Asset id of a picture that is white where the unit counts; "" is everywhere.
+        resize_mode: How a map of another aspect is fitted: "crop", "fill" (whole, with bars) or "stretch".
+        fidelity: For reference_only, 0 to 1: how much the picture without words keeps to itself.
         source, annotator, annotator_options: The picture and the annotator that gave the map, if any.
         editor: Asset id of the editor's data (strokes as JSON), so that the map can be edited again.
     """
 
     kind: str
     map: str
+    images: tuple[str, ...] = ()
     model: str = ""
     model_id: str = ""
+    encoder: str = ""
+    encoder_id: str = ""
     conditioning_scale: float = 1.0
     control_guidance_start: float = 0.0
     control_guidance_end: float = 1.0
+    mode: str = "balanced"
+    mask: str = ""
+    resize_mode: str = "crop"
+    fidelity: float = 0.5
     source: str = ""
     annotator: str = ""
     annotator_options: tuple[tuple[str, float], ...] = ()
@@ -45,6 +60,9 @@ class ControlUnit:
 
     def __post_init__(self) -> None:
         check_range("conditioning_scale", self.conditioning_scale, 0, 2)
+        check_range("fidelity", self.fidelity, 0, 1)
+        check_choice("mode", self.mode, CONTROL_MODES)
+        check_choice("resize_mode", self.resize_mode, RESIZE_MODES)
         start, end = self.control_guidance_start, self.control_guidance_end
         if not 0 <= start < end <= 1:
             raise InvalidRequestError(
@@ -173,6 +191,14 @@ def check_range(field: str, value: float, low: float, high: float) -> None:
             f"{field} is {value}, which is not between {low} and {high}.",
             field=field,
             hint=f"Choose a number from {low} to {high}.",
+        )
+
+
+def check_choice(field: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a word that is none of those."""
+    if value not in choices:
+        raise InvalidRequestError(
+            f"{field} is {value[:40]!r}.", field=field, hint=f"Choose one of: {', '.join(choices)}."
         )
 
 

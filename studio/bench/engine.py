@@ -25,7 +25,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from studio.engine import generate as engine_module
 from studio.engine.attention import choose_kernel
-from studio.engine.generate import Engine, Watch, encode, to_unit_range
+from studio.engine.conditions import to_unit_range
+from studio.engine.generate import Engine, Watch, encode
 from studio.engine.precision import choose_device, choose_precision
 from studio.engine.store import Checkpoint, Store
 from studio.library.index import Library

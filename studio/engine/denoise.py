@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -72,7 +73,8 @@ class Denoising:
                     torch.cat([latents, latents]) if guided else latents, timestep
                 )
                 given = sample.to(self.unet.dtype)
-                step = StepInput(given, timestep, embeds, index, len(self.timesteps), self.added, guided)
+                noised = partial(self._noised, timestep)
+                step = StepInput(given, timestep, embeds, index, len(self.timesteps), self.added, guided, noised)
                 predicted = self._predict(step).float()  # schedulers count in fp32
                 if guided:
                     without, told = predicted.chunk(2)
@@ -82,6 +84,10 @@ class Denoising:
                 latents = self._restore_kept(latents, index)
                 self.on_step(Step(index + 1, len(self.timesteps), guess))
         return latents
+
+    def _noised(self, timestep: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
+        noisy = self.scheduler.add_noise(latents, noise, timestep[None])
+        return self._with_channels_beside(self.scheduler.scale_model_input(noisy, timestep))
 
     def _predict(self, step: StepInput) -> Tensor:
         residuals = Residuals()

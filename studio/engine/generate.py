@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from studio.engine import decoding
+from studio.engine.conditions import Conditions, LoadImage, to_unit_range, wanted
 from studio.engine.denoise import Denoising, Keep, Step
 from studio.engine.prompt import Embedding
 from studio.engine.residency import is_out_of_memory
@@ -19,14 +20,13 @@ from studio.engine.schedulers import build_scheduler
 from studio.engine.store import Checkpoint, Store
 from studio.engine.turbo import Turbo
 from studio.engine.units.controlnet import ControlNetUnit
-from studio.engine.units.unit import Setting, Unit, control_map
+from studio.engine.units.unit import Unit
 from studio.engine.working_sets import RunSize
 from studio.hookspecs import SchedulerSpec
 from studio.messages import ModelLocation
-from studio.params import ControlUnit, GenerationParams
+from studio.params import GenerationParams
 
 BATCH = 4
-LoadImage = Callable[[str], Image.Image]
 
 
 class CancelledError(Exception):
@@ -79,6 +79,9 @@ class Engine:
     load_image: LoadImage
     turbo: Turbo | None = None
 
+    def __post_init__(self) -> None:
+        self.conditions = Conditions(self.store, self.load_image)
+
     @torch.inference_mode()
     def generate(
         self, params: GenerationParams, models: Mapping[str, ModelLocation], watch: Watch | None = None
@@ -110,9 +113,8 @@ class Engine:
         with timer("load"):
             vae = models[params.vae_id] if params.vae_id else None
             checkpoint = self.store.checkpoint(models[params.checkpoint_id], vae)
-            units = [self._unit(control, models, params) for control in params.controls if control.conditioning_scale]
-            wanted = [models[control.model_id] for control in params.controls if control.conditioning_scale]
-            placed = self.store.arrange(size_of_run(params, models), wanted, floor)
+            units = self.conditions.units(params, models)
+            placed = self.store.arrange(size_of_run(params, models), wanted(params, models), floor)
             warnings += [line for line in placed.plan.sentences[:4] if placed.plan.rung]
         watch.phase("encoding")
         with timer("encode"), placed.phase("encode"):
@@ -120,9 +122,11 @@ class Engine:
                 params.prompt, params.negative_prompt, params.clip_skip
             )
         warnings += notes
-        looks = params.init_image is not None or checkpoint.fills_in
+        seen = any(control.conditioning_scale and not control.model_id for control in params.controls)
+        looks = params.init_image is not None or checkpoint.fills_in or seen
         with timer("encode"), placed.phase("decode") if looks else nullcontext():
             picture = _Given(self, checkpoint, params, tiled=placed.plan.tiled_vae)
+            units += self.conditions.references(params, checkpoint, tiled=placed.plan.tiled_vae)
         run = _Run(self, params, checkpoint, units, (told, untold), picture, watch)
         pictures: list[np.ndarray] = []
         seeds = [params.seed + i for i in range(params.count)]
@@ -139,19 +143,6 @@ class Engine:
     def _boosted(self, checkpoint: Checkpoint, units: list[Unit]) -> AbstractContextManager[list[str]]:
         modules = [unit.model for unit in units if isinstance(unit, ControlNetUnit)]
         return self.turbo.picture(checkpoint.unet, *modules) if self.turbo else nullcontext([])
-
-    def _unit(self, control: ControlUnit, models: Mapping[str, ModelLocation], params: GenerationParams) -> Unit:
-        return ControlNetUnit(
-            model=self.store.control(models[control.model_id]),
-            map=control_map(to_unit_range(self.load_image(control.map)), params.height, params.width).to(
-                self.store.device
-            ),
-            setting=Setting(
-                scale=control.conditioning_scale,
-                start=control.control_guidance_start,
-                end=control.control_guidance_end,
-            ),
-        )
 
 
 class _Given:
@@ -295,9 +286,3 @@ def decode(checkpoint: Checkpoint, latents: Tensor, warnings: list[str], *, tile
     pictures = decoding.decode(checkpoint.vae, latents, tiled=tiled, warnings=warnings)
     whole = ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return list(whole.permute(0, 2, 3, 1).cpu().numpy())
-
-
-def to_unit_range(image: Image.Image) -> Tensor:
-    """A picture as (1, 3, H, W), 0 to 1."""
-    pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None]

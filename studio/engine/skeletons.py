@@ -11,13 +11,16 @@ import transformers
 from torch import nn
 
 TEXT_MODELS = ("CLIPTextModel", "CLIPTextModelWithProjection")
-IMAGE_MODELS = ("UNet2DConditionModel", "AutoencoderKL", "ControlNetModel")
+VISION_MODEL = "CLIPVisionModelWithProjection"
+IMAGE_MODELS = ("UNet2DConditionModel", "AutoencoderKL", "ControlNetModel", "ControlNetUnionModel", "T2IAdapter")
 
 
 def construct(class_name: str, config: Mapping[str, Any]) -> nn.Module:
     """A new module, on the device that is set. Raises: ValueError, for a class that no checkpoint here has."""
     if class_name in TEXT_MODELS:
         return getattr(transformers, class_name)(transformers.CLIPTextConfig.from_dict(dict(config)))
+    if class_name == VISION_MODEL:
+        return transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig.from_dict(dict(config)))
     if class_name in IMAGE_MODELS:
         return getattr(diffusers, class_name).from_config(dict(config))
     raise ValueError(f"a {class_name} cannot be used here")

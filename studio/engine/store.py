@@ -20,6 +20,7 @@ from diffusers.utils.logging import disable_progress_bar as quiet_diffusers
 from transformers.utils.logging import disable_progress_bar as quiet_transformers
 
 from studio.engine.attention import AttentionProcessor
+from studio.engine.control_sources import open_image_encoder, open_t2i_adapter, read_ip_adapter
 from studio.engine.modules import copy_part, empty_module, full_config, holds
 from studio.engine.placement import HEADROOM, Plan, Rung, plan
 from studio.engine.preview import PreviewMap, fit_preview
@@ -42,7 +43,8 @@ from studio.messages import ModelLocation
 
 FAILURES = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 PREVIEWS = 8
-ATTENDING = ("UNet2DConditionModel", "ControlNetModel")
+ATTENDING = ("UNet2DConditionModel", "ControlNetModel", "ControlNetUnionModel")
+CONTROL_SOURCES = {"t2i_adapter": open_t2i_adapter, "image_encoder": open_image_encoder}
 KINDS = {
     "UNet2DConditionModel": "unet",
     "AutoencoderKL": "vae",
@@ -143,18 +145,28 @@ class Store:
 
     @torch.inference_mode(mode=False)
     def control(self, location: ModelLocation) -> Any:
-        """The ControlNet, loaded if it is not. Raises: ModelNotFoundError, if its files cannot be read."""
+        """The ControlNet, T2I-Adapter, IP-Adapter or image encoder, loaded if it is not.
+
+        Raises: ModelNotFoundError, if its files cannot be read.
+        """
         if location.id not in self.controls:
             with self._loading(location.name):
-                part = open_control(location)
-                slot = self._new_slot(part, self.dtype)
-                copy_part(part, slot.module)
+                slot = self._control_slot(location)
             slot.contents = [location.id]
             self.controls[location.id] = slot
             self.locations[location.id] = location
         slot = self.controls[location.id]
         slot.used = time.monotonic()
         return slot.module
+
+    def _control_slot(self, location: ModelLocation) -> Slot:
+        if location.kind == "ip_adapter":
+            adapter = read_ip_adapter(location).to(self.device, self.dtype).requires_grad_(False)
+            return Slot(adapter, Sizes.of(adapter, self.device))
+        part = CONTROL_SOURCES.get(location.kind, open_control)(location)
+        slot = self._new_slot(part, self.dtype)
+        copy_part(part, slot.module)
+        return slot
 
     @torch.inference_mode(mode=False)
     def arrange(self, size: RunSize, controls: Sequence[ModelLocation] = (), floor_rung: int = 0) -> Arrangement:

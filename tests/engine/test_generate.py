@@ -13,7 +13,8 @@ from diffusers import (
 )
 from torch._dynamo.testing import CompileCounter
 
-from studio.engine.generate import CancelledError, Watch, decode, encode, to_unit_range
+from studio.engine.conditions import to_unit_range
+from studio.engine.generate import CancelledError, Watch, decode, encode
 from studio.engine.turbo import Turbo
 from studio.engine.units.controlnet import ControlNetUnit
 from studio.engine.units.unit import Residuals, StepInput
@@ -209,6 +210,7 @@ def test_what_a_controlnet_makes_of_its_map_is_computed_once(engine, order):
             unit.contribute(StepInput(sample, torch.tensor(500 - index), words, index, 2), said)
         assert len(seen) == 1
         expected = control(sample, 499, words, controlnet_cond=picture, return_dict=False)
+    assert said.down is not None
     for ours, theirs in zip((*said.down, said.middle), (*expected[0], expected[1]), strict=True):
         assert_agree(ours, theirs)
     assert control.controlnet_cond_embedding is layers

@@ -5,7 +5,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionInpaintPipeline, StableDiffusionXLControlNetPipeline
 
-from studio.engine.generate import encode, to_unit_range
+from studio.engine.conditions import to_unit_range
+from studio.engine.generate import encode
 from studio.params import ControlUnit
 from tests import tiny
 from tests.engine.conftest import house, mask, photo

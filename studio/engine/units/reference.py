@@ -1,6 +1,6 @@
 """Reference-only: another picture's features in the self-attention layers, with no model of its own."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -16,11 +16,12 @@ class ReferenceUnit:
     """A picture to be like.
 
     Fields:
-        noisy: Gives the picture's latents (1, C, h, w) with the noise of a timestep, scaled as the UNet's input is.
+        latents: The picture's, scaled, (1, C, h, w); noise: what is added to them, the same at every step.
         fidelity: 0 to 1; how much of the half for the negative prompts stays without the picture.
     """
 
-    noisy: Callable[[Tensor], Tensor]
+    latents: Tensor
+    noise: Tensor
     setting: Setting = field(default_factory=Setting)
     fidelity: float = 0.5
     _unet: UNet2DConditionModel | None = field(default=None, init=False)
@@ -49,7 +50,7 @@ class ReferenceUnit:
         before, slots.references = slots.references, [seen]
         try:
             unet(
-                self.noisy(step.timestep).to(step.sample),
+                step.noised(self.latents, self.noise).to(step.sample),
                 step.timestep,
                 encoder_hidden_states=told.prompt_embeds[:1],
                 added_cond_kwargs={name: rows[:1] for name, rows in told.added.items()},

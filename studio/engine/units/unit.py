@@ -1,8 +1,8 @@
 """What every unit is, hears and says; and the rules that they share: when a unit is on, how layers weigh, where."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -26,6 +26,7 @@ class StepInput:
         index, count: This is step `index` of `count`, from 0.
         added: What SDXL is told beside the words: text_embeds (B, D') and time_ids (B, 6); empty for others.
         guided: Whether there are two halves.
+        noised: Gives latents (N, C, h, w) with noise of the same shape, as the UNet takes them at this step.
     """
 
     sample: Tensor
@@ -35,6 +36,7 @@ class StepInput:
     count: int
     added: Mapping[str, Tensor] = field(default_factory=dict)
     guided: bool = True
+    noised: Callable[[Tensor, Tensor], Tensor] = field(default=torch.add)
 
     def told(self) -> "StepInput":
         """The half with the words alone."""
@@ -42,9 +44,8 @@ class StepInput:
             return self
         half = len(self.sample) // 2
         added = {name: rows[half:] for name, rows in self.added.items()}
-        return StepInput(
-            self.sample[half:], self.timestep, self.prompt_embeds[half:], self.index, self.count, added, guided=False
-        )
+        sample, embeds = self.sample[half:], self.prompt_embeds[half:]
+        return replace(self, sample=sample, prompt_embeds=embeds, added=added, guided=False)
 
 
 @dataclass
@@ -156,13 +157,6 @@ def for_both(said: Sequence[Tensor]) -> list[Tensor]:
 def mask_for(mask: Tensor, t: Tensor) -> Tensor:
     """A mask in the size of a tensor (B, C, h, w); for one pooled to a point, its mean."""
     return F.adaptive_avg_pool2d(mask.float(), t.shape[2:]).to(t)
-
-
-def control_map(image: Tensor, height: int, width: int) -> Tensor:
-    """A map (1, 3, h, w), 0 to 1, in the size of the picture."""
-    if image.shape[2:] == (height, width):
-        return image
-    return F.interpolate(image, size=(height, width), mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def _sum(ours: tuple[Tensor, ...] | None, theirs: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -34,7 +34,7 @@ def make_unit(small, picture):
             "controlnet": lambda: ControlNetUnit(tiny.tiny_controlnet(small.unet), picture, given),
             "t2i": lambda: T2IAdapterUnit(t2i, picture, given),
             "ip": lambda: IPAdapterUnit(tiny_ip_adapter(small.unet), features, torch.zeros_like(features), given),
-            "reference": lambda: ReferenceUnit(lambda _timestep: still, given, fidelity=0.0),
+            "reference": lambda: ReferenceUnit(still, still.flip(3), given, fidelity=0.0),
         }
         return made[kind]()
 
