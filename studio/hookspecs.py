@@ -11,6 +11,9 @@ from typing import Any
 
 import pluggy
 
+from studio.errors import InvalidRequestError
+from studio.params import check_range
+
 PROJECT = "maquette"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -47,6 +50,69 @@ class ControlKindSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OptionSpec:
+    """One slider of an annotator.
+
+    Fields:
+        name: A keyword argument of its `annotate`.
+        label: What it means, in plain words.
+        default, min, max, step: Of the slider; `annotate` refuses what is not from min to max.
+        below: The option that this one must stay below, or "".
+    """
+
+    name: str
+    label: str
+    default: float
+    min: float
+    max: float
+    step: float
+    below: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotatorSpec:
+    """One way from a photo to a control map.
+
+    Fields:
+        name: What requests call it, such as "canny".
+        label: What the page calls it.
+        kind: The control kind that its maps are for.
+        module: Dotted path of a module with `annotate(image, **options)`, from a PIL image of any mode and size to an
+            RGB one of the same size, always the same; it raises ValueError for wrong options, StudioError for the
+            rest. Only the worker imports it.
+        options: Its sliders.
+        needs: What has to be downloaded first, in words; "" if it works at once.
+    """
+
+    name: str
+    label: str
+    kind: str
+    module: str
+    options: tuple[OptionSpec, ...] = ()
+    needs: str = ""
+
+    def complete(self, given: Mapping[str, Any]) -> dict[str, float]:
+        """Every option, those that are not given at their defaults. Raises: InvalidRequestError, naming the option."""
+        known = {option.name: option for option in self.options}
+        for name, value in given.items():
+            if name not in known:
+                hint = f"It has: {', '.join(known)}." if known else "It has no options."
+                raise InvalidRequestError(f"{self.label} has no option {name[:40]!r}.", field=name[:40], hint=hint)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InvalidRequestError(f"{name} must be a number, found {value!r:.60}.", field=name)
+            check_range(name, value, known[name].min, known[name].max)
+        chosen = {name: float(given.get(name, option.default)) for name, option in known.items()}
+        for option in self.options:
+            if option.below and chosen[option.name] >= chosen[option.below]:
+                raise InvalidRequestError(
+                    f"{option.name} is {chosen[option.name]:g}, which is not below {option.below}, "
+                    f"{chosen[option.below]:g}.",
+                    field=option.name,
+                )
+        return chosen
+
+
+@dataclass(frozen=True, kw_only=True)
 class TabSpec:
     """A section of the page. `build(studio)` is called inside the page's layout, with gradio's Blocks open."""
 
@@ -65,6 +131,10 @@ class Hooks:
     @hookspec
     def register_control_kinds(self) -> list[ControlKindSpec]:  # type: ignore[empty-body]
         """Kinds of control images."""
+
+    @hookspec
+    def register_annotators(self) -> list[AnnotatorSpec]:  # type: ignore[empty-body]
+        """Ways from a photo to a control map; the first one of a control kind is that kind's default."""
 
     @hookspec
     def register_tabs(self) -> list[TabSpec]:  # type: ignore[empty-body]

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import pluggy
 
-from studio import builtin
-from studio.errors import ExtensionError
-from studio.hookspecs import PROJECT, ControlKindSpec, Hooks, SchedulerSpec, TabSpec
+from studio import annotators, builtin
+from studio.errors import ExtensionError, InvalidRequestError
+from studio.hookspecs import PROJECT, AnnotatorSpec, ControlKindSpec, Hooks, SchedulerSpec, TabSpec
 
 PACKAGE = "maquette_extensions"
 
@@ -31,6 +31,7 @@ class Registry:
 
     schedulers: dict[str, SchedulerSpec] = field(default_factory=dict[str, SchedulerSpec])
     control_kinds: dict[str, ControlKindSpec] = field(default_factory=dict[str, ControlKindSpec])
+    annotators: dict[str, AnnotatorSpec] = field(default_factory=dict[str, AnnotatorSpec])
     tabs: dict[str, TabSpec] = field(default_factory=dict[str, TabSpec])
     extensions: list[str] = field(default_factory=list[str])
     warnings: list[str] = field(default_factory=list[str])
@@ -42,7 +43,8 @@ def load_registry(extension_dirs: Sequence[Path] = ()) -> Registry:
     An extension that fails is left out whole and named in `warnings`, so that one bad folder never stops the studio.
     """
     registry = Registry()
-    register(registry, "built-ins", builtin)
+    for module in (builtin, annotators):
+        register(registry, "built-ins", module)
     for folder in _extension_folders(extension_dirs):
         try:
             register(registry, folder.name, load_extension(folder))
@@ -63,6 +65,7 @@ def register(registry: Registry, name: str, module: ModuleType) -> None:
     tables = {
         "scheduler": (registry.schedulers, SchedulerSpec, manager.hook.register_schedulers),
         "control kind": (registry.control_kinds, ControlKindSpec, manager.hook.register_control_kinds),
+        "annotator": (registry.annotators, AnnotatorSpec, manager.hook.register_annotators),
         "tab": (registry.tabs, TabSpec, manager.hook.register_tabs),
     }
     found = {what: _rows(name, what, hook, row) for what, (_, row, hook) in tables.items()}
@@ -86,6 +89,20 @@ def load_extension(folder: Path) -> ModuleType:
     with blamed(folder.name, "importing it"):
         spec.loader.exec_module(module)
     return module
+
+
+def find_annotator(registry: Registry, name: str) -> AnnotatorSpec:
+    """The annotator of that name, or the first one of the control kind of that name.
+
+    Raises: InvalidRequestError, saying which there are.
+    """
+    rows = registry.annotators
+    found = rows.get(name) or next((row for row in rows.values() if row.kind == name), None)
+    if found is None:
+        raise InvalidRequestError(
+            f"There is no annotator {name[:40]!r}.", field="annotator", hint=f"Choose one of: {', '.join(rows)}."
+        )
+    return found
 
 
 class blamed:  # noqa: N801  (a context manager, used like a function)

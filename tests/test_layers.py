@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "studio"
-CORE = {"errors", "params", "messages", "registry", "hookspecs", "builtin", "prompts", "files"}
+CORE = {"errors", "params", "messages", "registry", "hookspecs", "builtin", "annotators", "prompts", "files"}
 SHARED = CORE | {"settings", "database", "presets", "strokes", "access", "accounts", "lock"}
 SERVICES = {"services", "models", "resolve", "jobs", "library", "gallery"}
 ENGINE = {"library", "control", "adapters", "engine"}

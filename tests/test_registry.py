@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from studio.registry import load_registry
+from studio.errors import InvalidRequestError
+from studio.registry import find_annotator, load_registry
 from studio.settings import BUILTIN
 
 EXTENSION = """
-from studio.hookspecs import ControlKindSpec, SchedulerSpec, TabSpec, hookimpl
+from studio.hookspecs import AnnotatorSpec, ControlKindSpec, OptionSpec, SchedulerSpec, TabSpec, hookimpl
 
 @hookimpl
 def register_schedulers():
@@ -15,6 +16,12 @@ def register_schedulers():
 @hookimpl
 def register_control_kinds():
     return [ControlKindSpec(name="foil", label="Foil", description="Crumpled foil.")]
+
+@hookimpl
+def register_annotators():
+    shine = OptionSpec(name="shine", label="Shine", default=1, min=0, max=2, step=0.5)
+    module = "maquette_extensions.mine.foil"
+    return [AnnotatorSpec(name="crumple", label="Crumple", kind="foil", module=module, options=(shine,))]
 """
 
 
@@ -37,6 +44,7 @@ def test_an_extension_adds_rows(folder):
     registry = load_registry([folder("mine", EXTENSION.format(name="mine"))])
     assert registry.schedulers["mine"].label == "Mine"
     assert registry.control_kinds["foil"].label == "Foil"
+    assert registry.annotators["crumple"].complete({"shine": 2}) == {"shine": 2.0}
     assert (registry.extensions, registry.warnings) == (["mine"], [])
 
 
@@ -77,3 +85,36 @@ def test_the_example_extension_loads_and_brings_a_scheduler_and_a_tab():
     assert registry.warnings == []
     assert "deis" in registry.schedulers
     assert "ideas" in registry.tabs
+
+
+def test_an_annotator_is_found_by_its_name_or_by_the_kind_of_its_maps():
+    registry = load_registry()
+    assert find_annotator(registry, "canny").name == find_annotator(registry, "edges").name == "canny"
+    assert find_annotator(registry, "scribble").name == "scribble"
+    with pytest.raises(InvalidRequestError, match="no annotator 'spell'") as error:
+        find_annotator(registry, "spell")
+    assert "softedge" in error.value.hint
+
+
+def test_options_that_are_not_given_have_their_defaults():
+    canny = load_registry().annotators["canny"]
+    assert canny.complete({}) == {"low_threshold": 100, "high_threshold": 200}
+    assert canny.complete({"low_threshold": 50}) == {"low_threshold": 50, "high_threshold": 200}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"depth": 3}, "has no option 'depth'"),
+        ({"low_threshold": "much"}, "must be a number"),
+        ({"low_threshold": True}, "must be a number"),
+        ({"low_threshold": None}, "must be a number"),
+        ({"low_threshold": float("nan")}, "not between"),
+        ({"high_threshold": 256}, "not between 1 and 255"),
+        ({"low_threshold": 200}, "not below high_threshold, 200"),
+    ],
+)
+def test_wrong_options_are_refused_by_name(options, says):
+    with pytest.raises(InvalidRequestError, match=says) as error:
+        load_registry().annotators["canny"].complete(options)
+    assert error.value.field in options
