@@ -116,6 +116,7 @@ def test_generate_tells_how_far_a_checkpoint_is_read_for_the_first_time(page, se
     monkeypatch.setattr("studio.library.hashes.read_sha256", slow)
     monkeypatch.setattr(served.studio.library.hashes, "_clock", count().__next__)
     monkeypatch.setattr(served.studio, "prefetch", lambda *_: None)
+    page.wait_for_function("window.maquette.state.greeted")  # while the disk gives nothing, nothing is told again
     page.evaluate("window.maquette.emit('choose', {name: 'heavy'})")
     chosen(page, "heavy")
     page.click("#generate")
