@@ -2,6 +2,22 @@
 
 from studio.hookspecs import ControlKindSpec, SchedulerSpec, hookimpl
 
+CONTROL_KINDS = {
+    "scribble": ("Sketch", "Rough lines, drawn by hand: things stand where you draw them."),
+    "edges": ("Edges", "Exact outlines, as Canny finds them in a photo."),
+    "softedge": ("Soft edges", "Outlines with a strength, as HED finds them."),
+    "lineart": ("Line art", "Drawn lines, thick and thin."),
+    "lines": ("Straight lines", "The straight edges of buildings and rooms."),
+    "depth": ("Depth", "How near everything is: light is near."),
+    "normal": ("Normals", "Which way every surface looks."),
+    "pose": ("Pose", "Skeletons of people: they stand as you pose them."),
+    "segments": ("Segments", "Regions in colours that name what they are."),
+    "shuffle": ("Shuffle", "Colours and textures of a picture, without its places."),
+    "tile": ("Tile", "A picture to be filled with new detail."),
+    "inpaint": ("Inpaint", "A picture with what is to be redone painted out."),
+    "reference": ("Reference", "A picture to be like, read as words are by an IP-Adapter."),
+    "reference_only": ("Reference only", "A picture to be like, read by the checkpoint itself."),
+}
 ALL = ("default", "karras", "exponential", "beta")
 
 
@@ -30,9 +46,5 @@ def register_schedulers() -> list[SchedulerSpec]:
 
 @hookimpl
 def register_control_kinds() -> list[ControlKindSpec]:
-    """What a person can draw."""
-    return [
-        ControlKindSpec(
-            name="scribble", label="Sketch", description="Rough lines, drawn by hand: things stand where you draw them."
-        )
-    ]
+    """What a person can draw or show."""
+    return [ControlKindSpec(name=name, label=label, description=text) for name, (label, text) in CONTROL_KINDS.items()]

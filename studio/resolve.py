@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from studio.errors import AssetError, InvalidRequestError
 from studio.library.card import Card
+from studio.library.control_kinds import REFERENCE, REFERENCE_ONLY, UNION_KINDS
 from studio.library.fit import misfit
 from studio.library.index import Library, ModelEntry
+from studio.library.words import kind_word
 from studio.params import ControlUnit, GenerationParams, GenerationRequest, check_range
 from studio.registry import Registry
 
@@ -39,7 +41,7 @@ class Resolver:
         self._refuse_adapters(request, entry)
         width, height = notes.size(request.width, request.height, card)
         vae = self._vae(request.vae, entry)
-        controls = [(unit, self._control(unit, entry)) for unit in request.controls]
+        controls = tuple(self._control(unit, entry) for unit in request.controls)
         scheduler = request.scheduler or card.scheduler
         params = GenerationParams(
             prompt=notes.text("prompt", request.prompt),
@@ -59,9 +61,7 @@ class Resolver:
             seed=_seed(request.seed),
             count=_whole("count", request.count, 1, 1, COUNT_MAX),
             clip_skip=_whole("clip_skip", request.clip_skip, card.clip_skip, 0, 12),
-            controls=tuple(
-                replace(unit, model=model.name, model_id=self.library.content_id(model)) for unit, model in controls
-            ),
+            controls=controls,
             init_image=self._asset("init_image", request.init_image),
             mask_image=self._asset("mask_image", request.mask_image),
             strength=_strength(request),
@@ -93,16 +93,22 @@ class Resolver:
         return entry.card or Card(name=entry.name, base=entry.base)
 
     def control_entry(self, kind: str, model: str, checkpoint: ModelEntry) -> ModelEntry:
-        """The control model of that name, or the one that fits kind and checkpoint; checked against its base model."""
+        """The model of that name, or the one that fits kind and checkpoint; checked against its base model."""
         if kind not in self.registry.control_kinds:
             known = ", ".join(self.registry.control_kinds)
             raise InvalidRequestError(
                 f"There is no control kind {kind!r}.", field="controls", hint=f"Choose one of: {known}."
             )
-        entry = (
-            self.library.find(model, "controlnet") if model else self.library.control_model_for(kind, checkpoint.base)
-        )
+        entry = self.library.control_model(model) if model else self.library.control_model_for(kind, checkpoint.base)
         self._check(entry, checkpoint, "controls")
+        unknown = entry.control_kind == "union" and kind not in UNION_KINDS
+        if unknown or (entry.kind == "ip_adapter") != (kind == REFERENCE):
+            what = kind_word(entry.kind)
+            raise InvalidRequestError(
+                f"{entry.name} is {'an' if what[0] in 'IA' else 'a'} {what}, which takes no {kind}.",
+                field="controls",
+                hint="Leave the model blank: one that fits is chosen.",
+            )
         return entry
 
     def _vae(self, name: str | None, checkpoint: ModelEntry) -> ModelEntry | None:
@@ -131,10 +137,21 @@ class Resolver:
         if (error := misfit(entry, checkpoint, self.library.entries(entry.kind))) is not None:
             raise error
 
-    def _control(self, unit: ControlUnit, checkpoint: ModelEntry) -> ModelEntry:
+    def _control(self, unit: ControlUnit, checkpoint: ModelEntry) -> ControlUnit:
+        """The unit with its models named."""
+        for asset_id in (unit.map, *unit.images, *filter(None, [unit.mask])):
+            self._asset("controls", asset_id)
+        if unit.kind == REFERENCE_ONLY:
+            if unit.model:
+                raise InvalidRequestError("reference_only takes no model.", field="controls", hint="Leave it blank.")
+            return unit
         entry = self.control_entry(unit.kind, unit.model, checkpoint)
-        self._asset("controls", unit.map)
-        return entry
+        named = replace(unit, model=entry.name, model_id=self.library.content_id(entry))
+        if entry.kind != "ip_adapter":
+            return named
+        encoder = self.library.find(unit.encoder, "image_encoder") if unit.encoder else None
+        encoder = encoder or self.library.image_encoder_for(entry)
+        return replace(named, encoder=encoder.name, encoder_id=self.library.content_id(encoder))
 
     def _asset(self, field_name: str, asset_id: str | None) -> str | None:
         if asset_id is not None and not self.has_asset(asset_id):

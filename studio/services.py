@@ -317,7 +317,11 @@ class Studio:
             raise ForbiddenError(
                 f"{GUEST_JOBS} of your jobs wait already.", hint="Wait until one is done, or cancel one."
             )
-        units = [asset_id for unit in request.controls for asset_id in (unit.map, unit.source)]
+        units = [
+            asset_id
+            for unit in request.controls
+            for asset_id in (unit.map, unit.source, unit.mask, unit.editor, *unit.images)
+        ]
         for asset_id in (*units, request.init_image, request.mask_image):
             if asset_id and not self.uploads.has(user.name, asset_id):
                 raise AssetError(f"The picture {asset_id[:16]!r} is not here.", hint="Upload it again.")
@@ -325,7 +329,8 @@ class Studio:
 
 def content_ids(params: GenerationParams) -> set[str]:
     """The content ids of every model that the params name."""
-    return {params.checkpoint_id, params.vae_id, *(unit.model_id for unit in params.controls)} - {""}
+    controls = {name for unit in params.controls for name in (unit.model_id, unit.encoder_id)}
+    return {params.checkpoint_id, params.vae_id, *controls} - {""}
 
 
 def item_view(item: GalleryItem) -> dict[str, Any]:

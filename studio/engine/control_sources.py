@@ -129,7 +129,8 @@ def _encoder_config(weights: Weights, location: ModelLocation) -> dict[str, Any]
 
 def read_ip_adapter(location: ModelLocation) -> IPAdapter:
     """An IP-Adapter's file, plain or of the plus kind. Raises: ModelNotFoundError."""
-    weights = open_weights(Path(location.path), location.name)
+    path = Path(location.path)
+    weights = open_folder(path, location.name) if path.is_dir() else open_weights(path, location.name)
     try:
         return IPAdapter.from_state({name: weights.tensor(name).float() for name in weights.names()})
     except (KeyError, ValueError, RuntimeError) as error:

@@ -37,6 +37,7 @@ class ModelEntry:
         evidence: How we know what it is.
         corrected: What the person corrected, such as base.
         family, scale, channels: Of an upscaler: its architecture, by how much a side grows, its channels in and out.
+        features: How wide an image encoder's projected and hidden features are, or those that an IP-Adapter reads.
         asked: Whether the worker has looked at it, too.
         old: Whether that was found by older rules, and is being looked at again.
     """
@@ -62,6 +63,7 @@ class ModelEntry:
     family: str = ""
     scale: int = 0
     channels: tuple[int, ...] = ()
+    features: tuple[int, ...] = ()
     asked: bool = False
     favourite: bool = False
     tags: tuple[str, ...] = ()
@@ -140,6 +142,7 @@ def entry_of(row: Row, note: Note, name: str, key: str) -> ModelEntry:
         family=identity.family,
         scale=identity.scale,
         channels=identity.channels,
+        features=identity.features,
         asked=identity.asked,
         favourite=note.favourite,
         tags=note.tags,

@@ -24,14 +24,12 @@ PIPELINE = re.compile(r"(StableDiffusion|LatentConsistencyModel|AltDiffusion)(?!
 VAE_BASES = ((0.13025, "sdxl"), (0.18215, "sd1"))  # by the scaling factor; SD 2 has that of SD 1
 COMPONENTS = {  # class -> kind, and why it is not usable yet
     "AutoencoderTiny": ("taesd", "Tiny autoencoders are for previews; the studio cannot use them yet."),
-    "T2IAdapter": ("t2i_adapter", "T2I-Adapters cannot be used yet: ControlNets do their work."),
-    "ControlNetUnionModel": ("controlnet", "Union ControlNets, which take many kinds of hints, cannot be used yet."),
     "UNet2DConditionModel": ("checkpoint", "It holds a UNet without text encoder: take the whole checkpoint."),
-    "CLIPVisionModelWithProjection": (
-        "image_encoder",
-        "It looks at pictures for IP-Adapters, which cannot be used yet.",
-    ),
 }
+CONTROLS = {"T2IAdapter": "t2i_adapter", "ControlNetUnionModel": "controlnet", "IPAdapter": "ip_adapter"}
+ENCODERS = ("CLIPVisionModelWithProjection", "CLIPModel")
+SD_WIDTH = 320  # of the first level of SD's and SDXL's UNets
+T2I_BASES = {"full_adapter": "sd1", "light_adapter": "sd1", "full_adapter_xl": "sdxl"}
 
 
 def identify_folder(folder: Path) -> Identity:
@@ -154,6 +152,10 @@ def _component(folder: Path) -> Identity:
         return _unusable(folder, config, name)
     if name == "AutoencoderKL":
         return _vae(folder, config)
+    if name in CONTROLS:
+        return _control(folder, config, name)
+    if name in ENCODERS:
+        return _image_encoder(folder, config, name)
     if "conditioning_embedding_out_channels" in config:
         return _control_net(folder, config)
     return Identity(reason=f"A {name[:60]} of this kind cannot be used yet.")
@@ -165,12 +167,57 @@ def _unusable(folder: Path, config: dict[str, Any], name: str) -> Identity:
     return Identity(
         kind=kind,
         base=BASES_BY_WIDTH.get(width, "unknown"),
-        control_kind=guess_control_kind(folder.name) if kind in ("controlnet", "t2i_adapter") else "",
         precision=precision_of(folder),
         reason=reason,
         width=width,
         evidence=f"Its configuration says that it is a {name}.",
     )
+
+
+def _control(folder: Path, config: dict[str, Any], name: str) -> Identity:
+    """What controls beside plain ControlNets; a card beside it says more."""
+    said, width = _said(folder), int(config.get("cross_attention_dim") or 0)
+    kind, reason = CONTROLS[name], _weights_refusal(folder)
+    shown = "union" if name == "ControlNetUnionModel" else guess_control_kind(folder.name)
+    known = BASES_BY_WIDTH.get(width, "unknown")
+    if name == "T2IAdapter" and next(iter(config.get("channels") or [SD_WIDTH])) == SD_WIDTH:
+        known = T2I_BASES.get(str(config.get("adapter_type")), "unknown")
+    return Identity(
+        kind=kind,
+        base=str(said.get("base") or known),
+        control_kind="" if kind == "ip_adapter" else str(said.get("control_kind") or shown),
+        precision=precision_of(folder),
+        usable=not reason,
+        reason=reason,
+        width=width,
+        features=_features(config.get("features")),
+        family="plain" if kind == "ip_adapter" else "",
+        evidence=f"Its configuration says that it is a {name}.",
+    )
+
+
+def _image_encoder(folder: Path, config: dict[str, Any], name: str) -> Identity:
+    vision = config.get("vision_config") or config
+    width, reason = int(vision.get("hidden_size") or 0), _weights_refusal(folder)
+    return Identity(
+        kind="image_encoder",
+        base=str(_said(folder).get("base") or "unknown"),
+        precision=precision_of(folder),
+        usable=not reason,
+        reason=reason,
+        width=width,
+        features=(int(config.get("projection_dim") or 0), width),
+        evidence=f"Its configuration says that it is a {name}.",
+    )
+
+
+def _features(said: Any) -> tuple[int, ...]:
+    return tuple(int(number) for number in said) if isinstance(said, list) else ()
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    """What the card beside a control model says of it."""
+    return _json(folder / "card.json") if (folder / "card.json").is_file() else {}
 
 
 def _vae(folder: Path, config: dict[str, Any]) -> Identity:
@@ -200,7 +247,7 @@ def _latents(folder: Path) -> int:
 
 
 def _control_net(folder: Path, config: dict[str, Any]) -> Identity:
-    said = _json(folder / "card.json") if (folder / "card.json").is_file() else {}
+    said = _said(folder)
     width = int(config.get("cross_attention_dim") or 0)
     base = str(said.get("base") or BASES_BY_WIDTH.get(width, "unknown"))
     reason = _weights_refusal(folder)

@@ -43,6 +43,8 @@ class Identity:
             every one open.
         scale, channels: By how much an upscaler makes a side grow, and its channels in and out; 0 and () before the
             worker has said so.
+        features: How wide an image encoder's projected and hidden features are, or those that an IP-Adapter reads; 0
+            where it reads none of that sort.
         asked: Whether the worker has looked at it, too.
     """
 
@@ -64,6 +66,7 @@ class Identity:
     possible: tuple[str, ...] | None = None
     scale: int = 0
     channels: tuple[int, ...] = ()
+    features: tuple[int, ...] = ()
     asked: bool = False
 
     def allows(self, base: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from studio.errors import MissingError, ModelNotFoundError, StorageError
 from studio.library.cache import Cache
+from studio.library.control_kinds import OTHER_NAMES, REFERENCE, TECHNIQUES, UNION_KINDS
 from studio.library.entry import ModelEntry, entries_of, entry_of
 from studio.library.hashes import Hashes
 from studio.library.notes import Note, Notes
@@ -112,18 +113,49 @@ class Library:
         hint = f"Did you mean {' or '.join(near)}?" if near else ModelNotFoundError.hint
         raise ModelNotFoundError(f"There is no {kind} {name[:80]!r}.", hint=hint)
 
+    def control_model(self, name: str) -> ModelEntry:
+        """The ControlNet, T2I-Adapter or IP-Adapter of that name. Raises: ModelNotFoundError."""
+        known = (self._shelf.by_name.get((kind, name)) for kind in TECHNIQUES)
+        return next(filter(None, known), None) or self.find(name, "controlnet")
+
     def control_model_for(self, kind: str, base: str) -> ModelEntry:
-        """The first usable control model of that kind for the base model. Raises: ModelNotFoundError."""
-        models = [e for e in self.entries("controlnet") if e.control_kind == kind and e.usable]
+        """The first usable control model of that kind for the base model. Raises: ModelNotFoundError.
+
+        ControlNets come first, then union models, then T2I-Adapters; for "reference" it is an IP-Adapter.
+        """
+        models = [e for e in self._controls(kind) if e.usable]
         for entry in models:
             if entry.base == base:
                 return entry
         others = ", ".join(f"{e.name} ({base_word(e.base)})" for e in models[:5])
+        what = "IP-Adapter" if kind == REFERENCE else f"{kind} ControlNet"
         raise ModelNotFoundError(
-            f"There is no {kind} ControlNet for {base_word(base)}.",
+            f"There is no {what} for {base_word(base)}.",
             hint=f"Those here are for other base models: {others}."
             if others
-            else "Put one into data/models/controlnet.",
+            else f"Put one into data/models/{'ip_adapter' if kind == REFERENCE else 'controlnet'}.",
+        )
+
+    def _controls(self, kind: str) -> list[ModelEntry]:
+        """Models that a map of that kind controls, best first."""
+        if kind == REFERENCE:
+            return self.entries("ip_adapter")
+        names = (kind, *OTHER_NAMES.get(kind, ()))
+        nets, adapters = self.entries("controlnet"), self.entries("t2i_adapter")
+        own = [e for e in nets if e.control_kind in names]
+        union = [e for e in nets if e.control_kind == "union" and kind in UNION_KINDS]
+        return [*own, *union, *(e for e in adapters if e.control_kind in names)]
+
+    def image_encoder_for(self, adapter: ModelEntry) -> ModelEntry:
+        """The usable image encoder whose features the IP-Adapter reads. Raises: ModelNotFoundError."""
+        for entry in self.entries("image_encoder"):
+            wanted = zip(adapter.features, entry.features, strict=False)
+            if entry.usable and entry.features and all(a in (0, b) for a, b in wanted):
+                return entry
+        width = next((w for w in adapter.features if w), 0)
+        raise ModelNotFoundError(
+            f"{adapter.name} needs an image encoder whose features are {width} wide, and there is none.",
+            hint="Put the encoder that belongs to it into data/models/image_encoders.",
         )
 
     def content_id(self, entry: ModelEntry) -> str:

@@ -87,26 +87,45 @@ CONTROLS = {
         family="lllite",
     ),
     "t2i": Case(
-        "t2i_adapter", "sd1", headers.t2i(), "t2iadapter_depth_sd15", family="full", expected={"control_kind": "depth"}
+        "t2i_adapter",
+        "sd1",
+        headers.t2i(),
+        "t2iadapter_depth_sd15",
+        family="full",
+        usable=True,
+        expected={"control_kind": "depth"},
     ),
-    "t2i-diffusers": Case("t2i_adapter", "sd1", headers.t2i(64, DIFFUSERS), family="full"),
-    "t2i-xl": Case("t2i_adapter", "sdxl", headers.t2i(768), family="xl"),
-    "t2i-xl-diffusers": Case("t2i_adapter", "sdxl", headers.t2i(256, DIFFUSERS), family="xl"),
-    "t2i-light": Case("t2i_adapter", "sd1", headers.t2i_light(), family="light"),
-    "t2i-light-diffusers": Case("t2i_adapter", "sd1", headers.t2i_light(DIFFUSERS), family="light"),
+    "t2i-diffusers": Case("t2i_adapter", "sd1", headers.t2i(64, DIFFUSERS), family="full", usable=True),
+    "t2i-xl": Case("t2i_adapter", "sdxl", headers.t2i(768), family="xl", usable=True),
+    "t2i-xl-diffusers": Case("t2i_adapter", "sdxl", headers.t2i(256, DIFFUSERS), family="xl", usable=True),
+    "t2i-light": Case("t2i_adapter", "sd1", headers.t2i_light(), family="light", usable=True),
+    "t2i-light-diffusers": Case("t2i_adapter", "sd1", headers.t2i_light(DIFFUSERS), family="light", usable=True),
 }
 IMAGES = {
     **{
-        f"ip-{base}-{family}": Case("ip_adapter", base, headers.ip_adapter(base, family), family=family)
+        f"ip-{base}-{family}": Case("ip_adapter", base, headers.ip_adapter(base, family), family=family, usable=usable)
         for base in ("sd1", "sdxl")
-        for family in ("plain", "plus", "full", "faceid", "faceid-plus")
+        for family, usable in {
+            "plain": True,
+            "plus": True,
+            "full": False,
+            "faceid": False,
+            "faceid-plus": False,
+        }.items()
     },
     "ip-plus-face": Case(
-        "ip_adapter", "sd1", headers.ip_adapter("sd1", "plus"), "ip-adapter-plus-face_sd15", family="plus-face"
+        "ip_adapter",
+        "sd1",
+        headers.ip_adapter("sd1", "plus"),
+        "ip-adapter-plus-face_sd15",
+        family="plus-face",
+        usable=True,
     ),
     "ip-instantid": Case("ip_adapter", "sdxl", headers.ip_adapter("sdxl", "instantid"), family="instantid"),
-    "clip-h": Case("image_encoder", "unknown", headers.image_encoder(1280, 32, 1024), family="CLIP ViT-H"),
-    "clip-g": Case("image_encoder", "unknown", headers.image_encoder(1664, 48, 1280), family="CLIP ViT-bigG"),
+    "clip-h": Case("image_encoder", "unknown", headers.image_encoder(1280, 32, 1024), family="CLIP ViT-H", usable=True),
+    "clip-g": Case(
+        "image_encoder", "unknown", headers.image_encoder(1664, 48, 1280), family="CLIP ViT-bigG", usable=True
+    ),
     "clip-h-open": Case("image_encoder", "unknown", headers.image_encoder(1280, 32, 1024, "open"), family="CLIP ViT-H"),
 }
 LORAS = {

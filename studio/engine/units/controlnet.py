@@ -10,21 +10,7 @@ from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionMode
 from torch import Tensor, nn
 
 from studio.engine.units.unit import Residuals, Setting, StepInput, for_both
-
-# The numbers of a union model's kinds. Source: xinsir6/ControlNetPlus, controlnet_union.
-UNION_KINDS = {
-    "pose": 0,
-    "depth": 1,
-    "scribble": 2,
-    "softedge": 2,
-    "edges": 3,
-    "lineart": 3,
-    "lines": 3,
-    "normal": 4,
-    "segments": 5,
-    "tile": 6,
-    "inpaint": 7,
-}
+from studio.library.control_kinds import UNION_KINDS
 
 
 @dataclass

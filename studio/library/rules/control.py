@@ -128,6 +128,7 @@ def _t2i_adapter(subject: Subject) -> Identity | None:
         family="xl" if base == "sdxl" else family,
         control_kind=guess_control_kind(subject.name),
         precision=precision(subject.tensors.values()),
-        reason="T2I-Adapters cannot be used yet: ControlNets do their work.",
+        usable=base != "unknown",
+        reason="" if base != "unknown" else "It is no T2I-Adapter for SD 1 or SDXL.",
         evidence=f"It is built like a T2I-Adapter, and takes {first[1] if len(first) > 1 else 'no'} channels.",
     )

@@ -11,8 +11,9 @@ LAYERS = {"sd1": 16, "sdxl": 70}  # cross-attentions of each UNet
 FACE_VECTOR = 512  # of a face recogniser, where a picture's has 768 or more
 PLUS_INPUTS = (1280, 1664)  # vectors of CLIP's H and bigG; an adapter of this form for others is for other models
 OWN = ("to_k_ip.weight", "to_v_ip.weight")
-IP_REASON = "IP-Adapters cannot be used yet: they come with the adapters."
-ENCODER_REASON = "It looks at pictures for IP-Adapters, which cannot be used yet."
+USED = ("plain", "plus", "plus-face")
+IP_REASON = "IP-Adapters of this kind need another sort of encoder, and cannot be used yet."
+ENCODER_REASON = "Image encoders of this kind cannot be used yet; CLIP's, as transformers writes them, can."
 
 
 def recognise(subject: Subject) -> Identity | None:
@@ -39,8 +40,10 @@ def _ip_adapter(subject: Subject) -> Identity | None:
         base=base,
         family=family,
         precision=precision(subject.tensors.values()),
-        reason=IP_REASON,
+        usable=base != "unknown" and family in USED,
+        reason="" if base != "unknown" and family in USED else IP_REASON,
         width=width,
+        features=(subject.size("image_proj.proj.weight", 1), 0) if family == "plain" else (0, inputs),
         evidence=f"It is an IP-Adapter ({family}) for {len(keys) // 2} attentions that read texts of width {width}.",
     )
 
@@ -90,12 +93,15 @@ def _image_encoder(subject: Subject) -> Identity | None:
     vision = next((vision for spelling in SPELLINGS if (vision := _vision(subject, *spelling))), None)
     if subject.under("vision_model.head."):
         vision = VISIONS[-1]
+    usable = vision is not None and vision.projected > 0 and subject.under("visual_projection.")
     return Identity(
         kind="image_encoder",
         family=vision.name if vision else "",
         precision=precision(subject.tensors.values()),
-        reason=ENCODER_REASON,
+        usable=usable,
+        reason="" if usable else ENCODER_REASON,
         width=vision.width if vision else 0,
+        features=(vision.projected, vision.width) if vision else (),
         evidence=f"It is the image encoder of {vision.name}."
         if vision
         else "It is an image encoder that is not known here.",
