@@ -72,6 +72,20 @@ class Identify:
 
 
 @dataclass(frozen=True)
+class Annotate:
+    """Make a control map of an asset, between two steps if a job runs; answered by `Annotated`.
+
+    options: every one that the annotator has. A later question of the same page, unless "", replaces an earlier one.
+    """
+
+    id: str
+    asset: str
+    annotator: str
+    options: tuple[tuple[str, float], ...] = ()
+    page: str = ""
+
+
+@dataclass(frozen=True)
 class Residency:
     """Ask what is resident; answered by `Resident`."""
 
@@ -118,6 +132,22 @@ class Identified:
     family: str = ""
     scale: int = 0
     channels: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """The map that was asked for, as 8-bit RGB rows; without one, what happened and what to do, as sentences.
+
+    detail: a traceback for the log, if it was a bug.
+    """
+
+    id: str
+    width: int = 0
+    height: int = 0
+    rgb: bytes = b""
+    message: str = ""
+    hint: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True)

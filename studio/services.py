@@ -9,6 +9,9 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import uuid4
+
+from PIL import Image
 
 from studio.access import LOCAL_USER, User, require
 from studio.accounts import Accounts
@@ -25,12 +28,12 @@ from studio.jobs.worker import Dispatcher
 from studio.library.card import Card
 from studio.library.download.queue import Downloads
 from studio.library.index import Library, ModelEntry
-from studio.messages import Resident, Result
+from studio.messages import Annotate, Resident, Result
 from studio.models import Models
 from studio.params import GenerationParams, GenerationRequest
 from studio.presets import Preset
 from studio.prompts.words import unknown_words
-from studio.registry import Registry
+from studio.registry import Registry, find_annotator
 from studio.resolve import Resolver
 from studio.settings import Settings, save_preferences
 from studio.strokes import clean_strokes, is_empty, rasterise
@@ -55,6 +58,15 @@ class Drawing:
     map: str
     editor: str
     empty: bool
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A control map that was made of a picture: its asset id, what made it, and with which options."""
+
+    map: str
+    annotator: str
+    options: dict[str, float]
 
 
 @dataclass(kw_only=True)
@@ -190,6 +202,26 @@ class Studio:
         drawing = Drawing(map=self.assets.put_image(image), editor=self.assets.put_json(cleaned), empty=False)
         self.uploads.note(user.name, [drawing.map, drawing.editor])
         return drawing
+
+    def annotate(
+        self, asset_id: str, annotator: str, options: Mapping[str, Any], user: User, *, page: str = ""
+    ) -> Annotation:
+        """Make a control map of a picture and keep it; waits for the worker.
+
+        annotator: a name, or a control kind for its default; page: a later call of the same page replaces this one.
+        Raises: InvalidRequestError, naming what cannot be used; AssetError; JobError, if it was replaced; WorkerError.
+        """
+        require(user, "generate")
+        spec = find_annotator(self.registry, annotator)
+        chosen = spec.complete(options)
+        if not self.has_asset(asset_id, user):
+            raise AssetError(f"The picture {asset_id[:16]!r} is not here.", hint="Upload it again.")
+        page = repr((user.name, page)) if page else ""  # pages of two people never meet
+        question = Annotate(uuid4().hex, asset_id, spec.name, tuple(chosen.items()), page)
+        made = self.dispatcher.annotate(question, user.name)
+        map_id = self.assets.put_image(Image.frombytes("RGB", (made.width, made.height), made.rgb))
+        self.uploads.note(user.name, [map_id])
+        return Annotation(map_id, spec.name, chosen)
 
     def read_settings(self, data: bytes, user: User) -> PictureSettings:
         """The settings that made a picture, from its own metadata, with notes on what could not be used."""

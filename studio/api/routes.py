@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from studio.access import User, require
+from studio.api.annotate import annotate_router
 from studio.api.bodies import UPLOAD_MAX, bug, for_guests, read_body, read_object, refusal, wrong_parameter
 from studio.api.docs import docs_page
 from studio.api.downloads import downloads_router
@@ -64,7 +65,16 @@ def build_api(studio: Studio) -> FastAPI:
 def router(studio: Studio) -> APIRouter:
     """Every route of ours."""
     all_routes = APIRouter()
-    for part in (jobs_router, pictures_router, assets_router, models_router, downloads_router, studio_router):
+    parts = (
+        jobs_router,
+        pictures_router,
+        assets_router,
+        annotate_router,
+        models_router,
+        downloads_router,
+        studio_router,
+    )
+    for part in parts:
         all_routes.include_router(part(studio))
     return all_routes
 

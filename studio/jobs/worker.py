@@ -15,9 +15,12 @@ from studio.access import LOCAL_USER
 from studio.errors import StorageError, StudioError, WorkerError
 from studio.jobs.events import Events
 from studio.jobs.handle import STOP_SECONDS, WorkerHandle
+from studio.jobs.maps import Maps
 from studio.jobs.queue import Job, JobQueue
 from studio.jobs.wiring import State, Wiring
 from studio.messages import (
+    Annotate,
+    Annotated,
     Cancel,
     Cancelled,
     Failed,
@@ -41,6 +44,7 @@ log = logging.getLogger("studio.jobs")
 AGAIN = "Started again: the generation process ended."
 BUG = "The studio met an error that it did not expect."
 BUG_HINT = "Try the job again; logs/studio.log has the details."
+GONE = "The generation process ended before the map was made."
 STARTS, BACK_OFF = 3, 1.0
 
 
@@ -55,7 +59,7 @@ class Dispatcher:
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self._worker: WorkerHandle | None = None
         self._started = False
-        self._state = State()
+        self._state, self._maps = State(), Maps()
         self._stop = threading.Event()
         self._trouble = ""
 
@@ -102,6 +106,14 @@ class Dispatcher:
                 self._send(Identify(path, mark))
 
         self._order(ask)
+
+    def annotate(self, question: Annotate, owner: str) -> Annotated:
+        """Have a map made, and wait for it. Raises: InvalidRequestError, JobError, WorkerError."""
+        if not self._thread.is_alive() or self._state.state == "failed":
+            raise WorkerError(self._state.reason or "The generation process does not run.")
+        asked = self._maps.ask(question, owner)
+        self._order(lambda: self._send(question) if self._worker else self._maps.give_up(GONE))
+        return self._maps.wait(asked)
 
     def residency(self, timeout: float) -> Resident | None:
         """What the worker holds in memory; what it said last, if it is busy or silent for `timeout` seconds."""
@@ -223,6 +235,8 @@ class Dispatcher:
             case Identified():
                 if key := self.wiring.identified(message):
                     self.events.publish({"type": "model", "key": key}, LOCAL_USER.name)
+            case Annotated():
+                self._maps.heard(message)
             case Progress() if job is not None:
                 self.events.publish({"type": "progress", **asdict(message)}, job.owner)
             case Preview() if job is not None:
@@ -300,6 +314,7 @@ class Dispatcher:
     def _worker_died(self, worker: WorkerHandle) -> None:
         status, old = worker.bury(), self._state
         self._worker = None
+        self._maps.give_up(GONE)
         log.error("the worker ended with status %s", status)
         self._state = replace(old, state="restarting", reason="", ready=None, failures=0, answers=[])
         if old.ready is None:
@@ -335,6 +350,7 @@ class Dispatcher:
         if self._worker is not None:
             self._worker.end()
             self._worker = None
+        self._maps.give_up(GONE)
         self._set_state("off")
 
     def _send(self, message: object) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from studio.errors import AssetError, OutOfMemoryError, StudioError
 from studio.messages import (
+    Annotate,
     Cancel,
     Cancelled,
     Failed,
@@ -93,6 +94,9 @@ class Inbox:
                         self.messages = deque(m for m in self.messages if not isinstance(m, Prefetch))
                         self.messages.append(message)
                         self.selected(message.checkpoint)
+                    case Annotate() if message.page:
+                        self.messages = deque(m for m in self.messages if not is_older(m, message))
+                        self.messages.append(message)
                     case Identify() if message in self.messages:
                         pass  # asked again before it was answered
                     case _:
@@ -111,9 +115,22 @@ class Inbox:
             self.arrived.wait_for(lambda: self.messages or self.closed)
             return None if self.closed else self.messages.popleft()
 
+    def next_map(self) -> Annotate | None:
+        """The first question for a map, ahead of all else that waits; None if there is none."""
+        with self.arrived:
+            found = next((message for message in self.messages if isinstance(message, Annotate)), None)
+            if found is not None:
+                self.messages.remove(found)
+            return found
+
     def wants(self) -> bool:
         """Whether a job waits, so that a warm-up should end."""
         return self.closed or any(isinstance(message, Generate) for message in self.messages)
+
+
+def is_older(message: object, newer: Annotate) -> bool:
+    """Whether it is an earlier question of the same page."""
+    return isinstance(message, Annotate) and message.page == newer.page
 
 
 @dataclass(frozen=True)
@@ -146,6 +163,7 @@ class _Worker:
         self.store = Store(device, self.precision.dtype, kernel.name, working_sets=peaks)
         self.turbo = Turbo(device, on_prepared=lambda: inbox.put(Tend()))
         registry = load_registry([Path(folder) for folder in hello.extensions])
+        self.annotators = registry.annotators
         self.engine = Engine(store=self.store, schedulers=registry.schedulers, load_image=self.load_image)
 
     def ready(self) -> Ready:
@@ -174,14 +192,16 @@ class _Worker:
             case Generate():
                 self.answer(message.job_id, lambda: self.generate(message))
                 self.say(self.resident())
-                self.turbo.tend(self.inbox.wants)
+                self.turbo.tend(self.wanted)
             case Tend():
-                self.turbo.tend(self.inbox.wants)
+                self.turbo.tend(self.wanted)
             case Prefetch():
                 self.prefetch(message)
                 self.say(self.resident())
             case Identify():
                 self.say(identify(message))
+            case Annotate():
+                self.annotate(message)
             case Residency():
                 self.say(self.resident())
             case Free():
@@ -228,7 +248,7 @@ class _Worker:
         from studio.engine.generate import CancelledError, Watch
 
         def stop_for_jobs(*_ignored: object) -> None:
-            if self.inbox.wants():
+            if self.wanted():
                 raise CancelledError
 
         name, started = message.checkpoint.name, time.perf_counter()
@@ -262,6 +282,22 @@ class _Worker:
         except BUGS as bug:  # the job that comes will say it to whoever asked for it
             log.warning("warming up: %s", bug)
             self.say(Loading(name, "failed", reason=f"{BUG} ({type(bug).__name__})"))
+
+    def annotate(self, message: Annotate) -> None:
+        """Make a control map."""
+        from studio.worker.annotate import annotate
+
+        self.say(annotate(message, self.annotators, self.load_image))
+
+    def wanted(self) -> bool:
+        """Whether a job waits. Maps that wait are made first: they do not take long."""
+        self.annotate_waiting()
+        return self.inbox.wants()
+
+    def annotate_waiting(self) -> None:
+        """Make the maps that were asked for meanwhile. A job that runs waits for them."""
+        while (question := self.inbox.next_map()) is not None:
+            self.annotate(question)
 
     def resident(self) -> Resident:
         """What is loaded, and memory in bytes."""
@@ -329,3 +365,4 @@ class _Reporter:
 
         if self.job_id in self.worker.inbox.cancelled or self.worker.inbox.closed:
             raise CancelledError
+        self.worker.annotate_waiting()

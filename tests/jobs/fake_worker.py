@@ -5,6 +5,8 @@ import time
 from multiprocessing.connection import Connection
 
 from studio.messages import (
+    Annotate,
+    Annotated,
     Cancel,
     Cancelled,
     Failed,
@@ -44,6 +46,8 @@ def serve(connection: Connection) -> None:
                 loaded.append(message.checkpoint.name)
             case Identify():
                 connection.send(Identified(message.path, message.mark, True, "ESRGAN", 4, (3, 3)))
+            case Annotate():
+                _annotate(connection, message)
             case Residency():
                 connection.send(Resident(tuple({"name": name} for name in loaded), {"process": 1}))
             case Free():
@@ -56,6 +60,19 @@ def serve(connection: Connection) -> None:
 def refuse(_connection: Connection) -> None:
     """A worker that cannot start."""
     os._exit(3)
+
+
+def _annotate(connection: Connection, question: Annotate) -> None:
+    """Annotators: "silent" makes nothing, "dies" kills the process, "fails" fails; all else gives a black pixel."""
+    match question.annotator:
+        case "silent":
+            pass
+        case "dies":
+            os._exit(9)
+        case "fails":
+            connection.send(Annotated(question.id, message="There is no ink.", hint="Buy ink."))
+        case _:
+            connection.send(Annotated(question.id, 1, 1, bytes(3)))
 
 
 def _run(connection: Connection, message: Generate) -> Result | Failed | Cancelled:

@@ -9,12 +9,12 @@ import threading
 import pytest
 
 from studio.database import open_studio_database
-from studio.errors import StorageError
+from studio.errors import InvalidRequestError, StorageError, WorkerError
 from studio.jobs import worker
 from studio.jobs.events import Events
 from studio.jobs.queue import JobQueue
 from studio.jobs.worker import AGAIN, Dispatcher, Wiring
-from studio.messages import Hello, Identified, ModelLocation
+from studio.messages import Annotate, Hello, Identified, ModelLocation
 from tests import params_only
 from tests.jobs import fake_worker
 
@@ -311,3 +311,38 @@ def test_without_a_worker_a_question_about_a_file_is_dropped(setup):
     studio.dispatcher.identify("a.pth", "here")
     studio.hub.wait_for(lambda event: event["type"] == "worker" and event["state"] == "failed")
     assert not [event for event in studio.hub.heard if event["type"] == "model"]
+
+
+def test_a_map_is_asked_for_while_the_worker_starts_and_waited_for(setup):
+    made = setup().dispatcher.annotate(Annotate("1", "a" * 64, "canny"), "ann")
+    assert (made.id, made.rgb) == ("1", bytes(3))
+
+
+def test_an_annotator_that_refuses_is_quoted(setup):
+    with pytest.raises(InvalidRequestError, match="no ink"):
+        setup().dispatcher.annotate(Annotate("1", "a" * 64, "fails"), "ann")
+
+
+def test_a_worker_that_ends_over_a_map_is_started_again(setup):
+    studio = setup()
+    with pytest.raises(WorkerError, match="ended before the map"):
+        studio.dispatcher.annotate(Annotate("1", "a" * 64, "dies"), "ann")
+    assert studio.dispatcher.annotate(Annotate("2", "a" * 64, "canny"), "ann").id == "2"
+
+
+def test_without_a_worker_there_is_no_map(setup):
+    studio = setup(start_worker=fake_worker.refuse)
+    studio.hub.wait_for(lambda event: event["type"] == "worker" and event["state"] == "failed")
+    with pytest.raises(WorkerError, match="cannot start"):
+        studio.dispatcher.annotate(Annotate("1", "a" * 64, "canny"), "ann")
+    studio.dispatcher.stop()
+    with pytest.raises(WorkerError):
+        studio.dispatcher.annotate(Annotate("1", "a" * 64, "canny"), "ann")
+
+
+def test_stopping_the_studio_ends_the_wait_for_a_map(setup):
+    studio = setup()
+    studio.ready()
+    threading.Timer(0.3, studio.dispatcher.stop).start()
+    with pytest.raises(WorkerError, match="ended before the map"):
+        studio.dispatcher.annotate(Annotate("1", "a" * 64, "silent"), "ann")

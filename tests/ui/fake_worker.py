@@ -11,6 +11,8 @@ from multiprocessing.connection import Connection
 from PIL import Image, ImageDraw
 
 from studio.messages import (
+    Annotate,
+    Annotated,
     Cancel,
     Cancelled,
     Failed,
@@ -45,6 +47,8 @@ def main(connection: Connection) -> None:
                 connection.send(Resident(models=(), memory={}))
             elif isinstance(message, Identify):
                 connection.send(Identified(message.path, message.mark, True, "ESRGAN", 4, (3, 3)))
+            elif isinstance(message, Annotate):
+                connection.send(Annotated(message.id, 8, 8, bytes([200] * 8 * 8 * 3)))
             elif isinstance(message, Generate) and not run(connection, message):
                 return
     except (EOFError, OSError):
@@ -70,6 +74,8 @@ def run(connection: Connection, job: Generate) -> bool:
                 return True
             if isinstance(message, Shutdown):
                 return False
+            if isinstance(message, Annotate):
+                connection.send(Annotated(message.id, 8, 8, bytes([200] * 8 * 8 * 3)))
         connection.send(Progress(job.job_id, "denoising", step, total, seconds * (total - step)))
         if job.preview_every:
             connection.send(Preview(job.job_id, step, jpeg(paint(job, job.params.seed, step / total))))

@@ -6,6 +6,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from studio.messages import (
+    Annotate,
+    Annotated,
     Cancel,
     Cancelled,
     Failed,
@@ -24,7 +26,7 @@ from studio.messages import (
     Shutdown,
 )
 from studio.params import ControlUnit, asset_path
-from studio.worker.process import main
+from studio.worker.process import Inbox, main
 from tests import tiny
 
 MAP = "a" * 64
@@ -115,6 +117,45 @@ def test_a_question_about_a_file_has_an_answer_whatever_it_is_and_whether_there_
         talk.pipe.send(Identify(str(tmp_path / name), "mark"))
         answer = talk.until(Identified)[-1]
         assert answer in [Identified(str(tmp_path / name), "mark", looked) for looked in (True, False)]
+
+
+def test_a_map_is_made_between_two_steps_of_a_job(talk, models):
+    talk.pipe.send(Generate("long", tiny.params(num_inference_steps=150), models))
+    talk.until(Preview)
+    talk.pipe.send(Annotate("map", MAP, "canny", (("low_threshold", 50.0), ("high_threshold", 100.0))))
+    made = talk.until(Annotated, Result)[-1]
+    assert (made.id, made.width, made.height, made.message) == ("map", tiny.SIZE, tiny.SIZE, "")
+    assert set(made.rgb) == {0, 255}
+    talk.pipe.send(Cancel("long"))
+    assert isinstance(talk.until(Cancelled, Result)[-1], Cancelled)
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        (Annotate("gone", "b" * 64, "canny"), "The picture bbbbbbbbbbbb is not here any more."),
+        (Annotate("bug", MAP, "canny", (("depth", 1.0),)), "TypeError"),
+    ],
+)
+def test_a_map_that_cannot_be_made_is_told_and_the_worker_goes_on(talk, question, says):
+    talk.pipe.send(question)
+    said = talk.until(Annotated)[-1]
+    assert says in said.message
+    assert said.hint
+    assert bool(said.detail) == (question.id == "bug")
+    talk.pipe.send(Annotate("next", MAP, "invert"))
+    assert not talk.until(Annotated)[-1].message
+
+
+def test_of_the_maps_that_a_page_asked_for_the_last_is_made():
+    ours, theirs = multiprocessing.Pipe()
+    for name, page in (("a", "one"), ("b", "two"), ("c", ""), ("d", "one"), ("e", "")):
+        theirs.send(Annotate(name, MAP, "canny", page=page))
+    theirs.close()
+    inbox = Inbox(ours)
+    inbox.receive()
+    assert [message.id for message in inbox.messages] == ["b", "c", "d", "e"]
+    assert inbox.next_map().id == "b"
 
 
 def test_cancelling_ends_the_job_and_the_next_one_runs(talk, models):

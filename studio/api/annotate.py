@@ -1,0 +1,76 @@
+"""The routes of control maps: which annotators there are, and a map of a picture."""
+
+from dataclasses import asdict
+from typing import Any, cast
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from studio.api.bodies import read_object
+from studio.api.guard import user_of
+from studio.api.schemas import json_body, refusals
+from studio.errors import InvalidRequestError
+from studio.services import Annotation, Studio
+
+FIELDS: dict[str, type] = {"asset": str, "annotator": str, "options": dict, "page": str}
+BODY = json_body(
+    "asset: the id of an upload; annotator: a name, or a control kind for its default; page: a name, so that a later "
+    "call replaces this one, which is answered with 409.",
+    {
+        "type": "object",
+        "required": ["asset", "annotator"],
+        "properties": {
+            "asset": {"type": "string"},
+            "annotator": {"type": "string"},
+            "options": {"type": "object", "additionalProperties": {"type": "number"}},
+            "page": {"type": "string"},
+        },
+    },
+)
+
+
+def annotate_router(studio: Studio) -> APIRouter:
+    """From a picture to a control map."""
+    router = APIRouter(prefix="/api/v1", tags=["control"])
+
+    @router.get("/annotators")
+    def annotators() -> list[dict[str, Any]]:
+        """The annotators, with the sliders of each, the control kind of its maps, and what it needs first, if any."""
+        shown = ("name", "label", "kind", "options", "needs")
+        rows = [asdict(row) for row in studio.registry.annotators.values()]
+        return [{name: row[name] for name in shown} for row in rows]
+
+    replaced = refusals(s409="A newer map was asked for, or too many are being made.")
+
+    @router.post("/annotate", status_code=201, openapi_extra=BODY, responses=replaced)
+    async def annotate(request: Request) -> dict[str, Any]:
+        """Make a control map and keep it: {map: its asset id, annotator, options: every one that was used}."""
+        wanted = read_question(await read_object(request))
+        made = await run_in_threadpool(ask, studio, wanted, request)
+        return asdict(made)
+
+    return router
+
+
+def ask(studio: Studio, wanted: dict[str, Any], request: Request) -> Annotation:
+    """The map that was asked for."""
+    page = wanted.get("page", "")
+    return studio.annotate(wanted["asset"], wanted["annotator"], wanted.get("options", {}), user_of(request), page=page)
+
+
+def read_question(data: dict[str, Any]) -> dict[str, Any]:
+    """The body, with every field of its kind. Raises: InvalidRequestError, naming the field."""
+    words = {str: "text", dict: "an object of numbers by name"}
+    if unknown := sorted(set(data) - set(FIELDS)):
+        raise InvalidRequestError(
+            f"Unknown field {unknown[0][:40]!r}.", field=unknown[0][:40], hint=f"Known fields: {', '.join(FIELDS)}."
+        )
+    for name in ("asset", "annotator"):
+        if name not in data:
+            raise InvalidRequestError(f"The field {name!r} is missing.", field=name)
+    for name, value in data.items():
+        if not isinstance(value, FIELDS[name]):
+            raise InvalidRequestError(f"{name} must be {words[FIELDS[name]]}.", field=name)
+    if len(cast(str, data.get("page", ""))) > 100:
+        raise InvalidRequestError("page has more than 100 characters.", field="page")
+    return data
