@@ -4,7 +4,8 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any, Protocol, cast
 
 from studio.access import LOCAL_USER
@@ -15,7 +16,7 @@ from studio.services import Studio
 
 Plain = dict[str, Any]
 BEAT = 0.5
-PATIENCE = 60.0  # seconds
+PATIENCE, MAP_PATIENCE = 60.0, 150.0  # seconds; the studio itself gives up a map before
 
 
 class Backend(Protocol):
@@ -23,6 +24,14 @@ class Backend(Protocol):
 
     def keep(self, data: bytes) -> str:
         """Import a picture; its asset id. Raises: AssetError."""
+        ...
+
+    def annotate(self, asset: str, annotator: str, options: Mapping[str, float]) -> Plain:
+        """Make a control map: {"map": its asset id, "annotator", "options": all of them}. Raises: StudioError."""
+        ...
+
+    def asset(self, asset: str) -> bytes:
+        """The PNG file of an asset."""
         ...
 
     def submit(self, request: GenerationRequest) -> Plain:
@@ -55,6 +64,14 @@ class LocalBackend:
     def keep(self, data: bytes) -> str:
         """Import a picture."""
         return self.studio.add_asset(data, LOCAL_USER)
+
+    def annotate(self, asset: str, annotator: str, options: Mapping[str, float]) -> Plain:
+        """Make a control map."""
+        return asdict(self.studio.annotate(asset, annotator, options, LOCAL_USER))
+
+    def asset(self, asset: str) -> bytes:
+        """Read the file."""
+        return self.studio.assets.path(asset).read_bytes()
 
     def submit(self, request: GenerationRequest) -> Plain:
         """Queue a job."""
@@ -95,6 +112,17 @@ class RemoteBackend:
     def keep(self, data: bytes) -> str:
         """Upload a picture."""
         return str(self.ask("/api/v1/assets", data, "application/octet-stream")["id"])
+
+    def annotate(self, asset: str, annotator: str, options: Mapping[str, float]) -> Plain:
+        """Ask for a control map."""
+        body = json.dumps({"asset": asset, "annotator": annotator, "options": dict(options)}).encode()
+        with self._open("/api/v1/annotate", body, "application/json", patience=MAP_PATIENCE) as reply:
+            return json.load(reply)
+
+    def asset(self, asset: str) -> bytes:
+        """Download the file."""
+        with self._open(f"/api/v1/assets/{asset}") as reply:
+            return reply.read()
 
     def submit(self, request: GenerationRequest) -> Plain:
         """Post a job. A model that nobody has used yet is read first, which takes as long as the disk takes."""

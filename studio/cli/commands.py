@@ -65,6 +65,10 @@ def dispatch(flags: argparse.Namespace, programs: Programs) -> int:
             from studio.cli.generate import generate
 
             return generate(flags, settings, programs.open_studio)
+        case "annotate":
+            from studio.cli.annotate import annotate
+
+            return annotate(flags, settings, programs.open_studio)
         case "models" if flags.action == "add":
             from studio.cli.models_add import add_model
 

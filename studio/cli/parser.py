@@ -10,7 +10,7 @@ from studio import __version__
 
 PROGRAM = "python launch.py"
 SUITES = ("main", "store")
-CONTROL = "KIND=FILE[,scale=X][,start=X][,end=X][,model=NAME]"
+CONTROL = "KIND=FILE[,annotate=NAME][,scale=X][,start=X][,end=X][,model=NAME]"
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,6 +47,7 @@ def build_parser() -> Parser:
     common = _common()
     _serve(commands.add_parser("serve", parents=[common], help="open the studio's page (the default)"))
     _generate(commands.add_parser("generate", parents=[common], help="make pictures without the page"))
+    _annotate(commands.add_parser("annotate", parents=[common], help="make a control map of a photo"))
     _models(
         commands.add_parser("models", help="list the models that were found, verify, convert or download one"), common
     )
@@ -103,7 +104,13 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add("--sigmas", metavar="NAME", help="default, karras, exponential or beta")
     add("--seed", type=int, metavar="N", help="the same seed gives the same picture")
     add("--count", type=int, metavar="N", help="how many pictures, each with the next seed")
-    add("--control", action="append", default=[], metavar=CONTROL, help="a finished map, light on black")
+    add(
+        "--control",
+        action="append",
+        default=[],
+        metavar=CONTROL,
+        help="a finished map, light on black, or a photo to annotate",
+    )
     add("--adapter", action="append", default=[], metavar="NAME[:WEIGHT]", help=argparse.SUPPRESS)
     add("--init", type=Path, metavar="FILE", help="a picture to begin with")
     add("--strength", type=float, metavar="X", help="how much of it changes, 0 to 1")
@@ -111,6 +118,14 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add("--params", type=Path, metavar="FILE.toml", help="settings from a file; flags win over it")
     add("--out", type=Path, required=True, metavar="FILE.png", help="where the picture goes; more are FILE-2.png, ...")
     add("--json", action="store_true", help="print one JSON value last")
+
+
+def _annotate(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("kind", metavar="KIND", help="an annotator (canny, scribble, softedge, lineart, ...), or a control kind")
+    add("file", type=Path, metavar="FILE", help="the photo")
+    add("--out", type=Path, required=True, metavar="FILE.png", help="where the map goes, as large as the photo")
+    add("--option", action="append", default=[], metavar="NAME=VALUE", help="such as low_threshold=50; several times")
 
 
 def _models(parser: argparse.ArgumentParser, common: Parser) -> None:

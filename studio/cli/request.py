@@ -1,9 +1,12 @@
-"""From flags and settings files to a request; the pictures they name are given to `keep`, which returns asset ids."""
+"""From flags and settings files to a request.
+
+The pictures they name are given to `keep`, which returns asset ids; of a photo `annotate` makes the map.
+"""
 
 import argparse
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
@@ -20,9 +23,10 @@ CONTROL_KEYS = {
 }
 PICTURES = ("init_image", "mask_image")
 Keep = Callable[[bytes], str]
+Annotate = Callable[[str, str, Mapping[str, float]], dict[str, Any]]
 
 
-def build_request(flags: argparse.Namespace, keep: Keep) -> GenerationRequest:
+def build_request(flags: argparse.Namespace, keep: Keep, annotate: Annotate) -> GenerationRequest:
     """The request of `generate`; flags win over --params. Raises: InvalidRequestError naming the field; AssetError."""
     values = read_params(flags.params, keep) if flags.params else {}
     if flags.prompt is None and "prompt" not in values:
@@ -30,7 +34,7 @@ def build_request(flags: argparse.Namespace, keep: Keep) -> GenerationRequest:
     names = [field.name for field in fields(GenerationRequest)]
     values |= {name: given for name in names if (given := getattr(flags, name, None)) is not None}
     if flags.control:
-        values["controls"] = [parse_control(text, keep) for text in flags.control]
+        values["controls"] = [parse_control(text, keep, annotate) for text in flags.control]
     if flags.adapter:
         values["adapters"] = [parse_adapter(text) for text in flags.adapter]
     for name, path in (("init_image", flags.init), ("mask_image", flags.mask)):
@@ -54,7 +58,7 @@ def read_params(path: Path, keep: Keep) -> dict[str, Any]:
     return values
 
 
-def parse_control(text: str, keep: Keep) -> dict[str, Any]:
+def parse_control(text: str, keep: Keep, annotate: Annotate) -> dict[str, Any]:
     """A --control flag as a control unit's fields. The file's name may hold commas: only known keys end it."""
     kind, equals, rest = text.partition("=")
     parts = rest.split(",")
@@ -67,19 +71,31 @@ def parse_control(text: str, keep: Keep) -> dict[str, Any]:
         raise InvalidRequestError(
             f"--control {text} names no kind and file.", field="controls", hint="Write it as scribble=FILE.png."
         )
-    if "annotator" in unit:
-        raise InvalidRequestError(
-            "This version of the studio cannot turn photos into control maps yet.",
-            field="controls",
-            hint="Give the finished map, light on black, without annotate=.",
-        )
-    return unit | {"map": keep(read_picture(Path(",".join(parts)), "controls"))}
+    picture = keep(read_picture(Path(",".join(parts)), "controls"))
+    if "annotator" not in unit:
+        return unit | {"map": picture}
+    made = annotate(picture, unit["annotator"], {})
+    options = [list(option) for option in made["options"].items()]
+    return unit | {"map": made["map"], "source": picture, "annotator": made["annotator"], "annotator_options": options}
 
 
 def parse_adapter(text: str) -> dict[str, Any]:
     """An --adapter flag, NAME or NAME:WEIGHT."""
     name, colon, weight = text.rpartition(":")
     return {"name": name, "weight": _number(weight, "--adapter")} if colon else {"name": text}
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, float]:
+    """The --option flags of `annotate`, NAME=VALUE each; of one name the last counts."""
+    options = dict[str, float]()
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise InvalidRequestError(
+                f"--option {text} is no option.", field="option", hint="Write it as low_threshold=50."
+            )
+        options[name] = _number(value, f"--option {name}")
+    return options
 
 
 def read_picture(path: Path, field: str) -> bytes:

@@ -13,6 +13,7 @@ REFUSAL = {"detail": "guidance_scale is 99.", "hint": "Choose less.", "field": "
 
 ANSWERS = {
     "/api/v1/assets": (200, {"id": "f" * 64}),
+    "/api/v1/annotate": (201, {"map": "e" * 64, "annotator": "canny", "options": {"low_threshold": 50.0}}),
     "/api/v1/jobs": (200, {"job": {"id": "1"}, "params": {}, "warnings": []}),
     "/api/v1/jobs/1": (200, {"id": "1", "state": "done"}),
     "/api/v1/jobs/1/cancel": (200, {"id": "1", "state": "cancelled"}),
@@ -75,6 +76,13 @@ def test_a_job_is_submitted_over_http_with_the_key(remote, server):
 def test_pictures_are_uploaded_and_named_by_id(remote, server):
     assert remote.keep(b"picture") == "f" * 64
     assert server.heard[0][2] == b"picture"
+
+
+def test_a_map_is_asked_for_by_the_id_of_its_photo(remote, server):
+    assert remote.annotate("f" * 64, "edges", {"low_threshold": 50.0})["map"] == "e" * 64
+    ((method, path, body, authorization),) = server.heard
+    assert (method, path, authorization) == ("POST", "/api/v1/annotate", "Bearer secret")
+    assert json.loads(body) == {"asset": "f" * 64, "annotator": "edges", "options": {"low_threshold": 50.0}}
 
 
 def test_events_come_as_values_and_beats_as_none(remote):

@@ -84,6 +84,9 @@ def test_a_bug_keeps_its_traceback():
         (["doctor", "--models-from", "/no/such/folder"], "is no folder"),
         (["test"], "python launch.py test"),
         (["generate", "--prompt", "x", "--out", "x.jpg"], "is no PNG file"),
+        (["annotate", "canny", "gone.jpg", "--out", "x.jpg"], "is no PNG file"),
+        (["annotate", "canny", "gone.jpg", "--out", "x.png"], "gone.jpg cannot be read: No such file"),
+        (["annotate", "canny", "gone.jpg", "--out", "x.png", "--option", "low"], "--option low is no option"),
     ],
 )
 def test_a_flag_that_cannot_be_used_is_explained(words, sentence, capsys):

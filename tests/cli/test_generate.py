@@ -34,6 +34,9 @@ class FakeStudio:
     def keep(self, data):
         return "a" * 64
 
+    def annotate(self, asset, annotator, options):
+        return {"map": "b" * 64, "annotator": annotator, "options": options}
+
     def submit(self, request):
         return {"job": {"id": "job"}, "params": PARAMS, "warnings": ["Slow.", "Rounded."]}
 

@@ -1,4 +1,4 @@
-"""`generate` from its flags to the file, both ways: in this process, and over HTTP to the studio that serves."""
+"""`generate` and `annotate` from flags to file, both ways: in this process, and over HTTP to the studio that serves."""
 
 import json
 import threading
@@ -12,6 +12,7 @@ from PIL import Image
 from studio.api.guard import Guard, Policy
 from studio.api.routes import build_api
 from studio.app import build_studio
+from studio.cli.annotate import annotate
 from studio.cli.generate import generate
 from studio.cli.parser import parse
 from studio.errors import InvalidRequestError
@@ -63,17 +64,18 @@ def serving(studio, lock):
 
 @pytest.fixture(params=["here", "over http"])
 def run(request, tmp_path):
-    """Run `generate` with flags; a forbidden in-process studio proves that HTTP was used."""
+    """Run a command with flags; a forbidden in-process studio proves that HTTP was used."""
     settings = load_settings(tmp_path / "data")
 
-    def call(*words, open_studio=painting_studio):
-        return generate(parse(["generate", "--out", str(tmp_path / "out.png"), *words]), settings, open_studio)
+    def call(*words, command=generate, open_studio=painting_studio):
+        flags = parse([command.__name__, "--out", str(tmp_path / "out.png"), *words])
+        return command(flags, settings, open_studio)
 
     if request.param == "here":
         yield call
         return
     with StudioLock(settings.paths.lock) as lock, painting_studio(settings) as studio, serving(studio, lock):
-        yield lambda *words: call(*words, open_studio=None)
+        yield lambda *words, command=generate: call(*words, command=command, open_studio=None)
 
 
 def test_a_job_ends_in_files_and_one_json_value(run, tmp_path, capsys):
@@ -103,3 +105,40 @@ def test_a_file_that_is_no_picture_is_refused(run, tmp_path):
     (tmp_path / "map.png").write_bytes(b"GIF89a nothing")
     with pytest.raises(Exception, match="picture"):
         run("--prompt", "x", "--control", f"scribble={tmp_path / 'map.png'}")
+
+
+@pytest.fixture
+def photo(tmp_path):
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "photo.jpg")
+    return str(tmp_path / "photo.jpg")
+
+
+def test_a_map_lies_where_it_was_asked_for(run, photo, tmp_path, capsys):
+    assert run("canny", photo, "--option", "low_threshold=50", command=annotate) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out.png")
+    assert Image.open(tmp_path / "out.png").size == (8, 8)  # the painting worker's map
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "says"),
+    [
+        (["spell"], "annotator", "There is no annotator 'spell'"),
+        (["canny", "--option", "low_threshold=999"], "low_threshold", "not between 0 and 254"),
+        (["canny", "--option", "depth=1"], "depth", "no option 'depth'"),
+    ],
+)
+def test_a_map_that_cannot_be_made_is_refused_in_the_same_sentence(run, photo, words, field, says, tmp_path):
+    kind, *options = words
+    with pytest.raises(InvalidRequestError, match=says) as error:
+        run(kind, photo, *options, command=annotate)
+    assert error.value.field == field
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_picture_follows_the_map_of_a_photo(run, photo, capsys):
+    assert run("--prompt", "x", "--seed", "1", "--control", f"scribble={photo},annotate=edges", "--json") == 0
+    (unit,) = json.loads(capsys.readouterr().out)["params"]["controls"]
+    assert (unit["kind"], unit["annotator"]) == ("scribble", "canny")
+    assert dict(unit["annotator_options"]) == {"low_threshold": 100, "high_threshold": 200}
+    assert len(unit["source"]) == len(unit["map"]) == 64
+    assert unit["source"] != unit["map"]

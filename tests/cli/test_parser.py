@@ -30,7 +30,15 @@ def test_every_flag_of_serve_arrives():
 
 
 @pytest.mark.parametrize(
-    "command", [["serve"], ["generate", "--out", "x.png"], ["models", "list"], ["bench"], ["doctor"]]
+    "command",
+    [
+        ["serve"],
+        ["generate", "--out", "x.png"],
+        ["annotate", "canny", "x.jpg", "--out", "x.png"],
+        ["models", "list"],
+        ["bench"],
+        ["doctor"],
+    ],
 )
 def test_the_common_flags_fit_every_command(command):
     flags = parse([*command, "--data", "d", "--models-from", "a", "--models-from", "b", "--device", "cuda:1"])
@@ -48,6 +56,8 @@ def test_the_common_flags_fit_every_command(command):
         (["serve", "--auth", "a:b", "--auth-file", "f"], "--auth-file"),
         (["--colour"], "--colour"),
         (["models"], "ACTION"),
+        (["annotate", "canny"], "FILE"),
+        (["annotate", "canny", "x.jpg"], "--out"),
     ],
 )
 def test_wrong_use_is_one_line_and_status_2(words, named, capsys):
@@ -64,5 +74,5 @@ def test_help_names_the_commands_that_work(capsys):
         parse(["--help"])
     assert end.value.code == 0
     shown = capsys.readouterr().out
-    assert all(f"    {command} " in shown for command in ("serve", "generate", "models", "doctor", "test"))
+    assert all(f"    {command} " in shown for command in ("serve", "generate", "annotate", "models", "doctor", "test"))
     assert "train" not in shown

@@ -1,7 +1,7 @@
 import pytest
 
 from studio.cli.parser import parse
-from studio.cli.request import build_request, parse_control
+from studio.cli.request import build_request, parse_control, parse_options
 from studio.errors import InvalidRequestError
 from studio.params import AdapterRef, ControlUnit
 
@@ -22,8 +22,15 @@ def keep(data):
     return data.hex().rjust(64, "0")
 
 
+def annotate(asset, annotator, options):
+    """A stand-in for the studio: the id of the map is that of the photo, turned around."""
+    if annotator == "spell":
+        raise InvalidRequestError("There is no annotator 'spell'.", field="annotator")
+    return {"map": asset[::-1], "annotator": annotator, "options": {"low_threshold": 100.0}}
+
+
 def request(*words):
-    return build_request(parse(["generate", "--out", "x.png", *words]), keep)
+    return build_request(parse(["generate", "--out", "x.png", *words]), keep, annotate)
 
 
 def test_flags_become_the_fields_of_the_same_meaning(pictures):
@@ -73,7 +80,7 @@ def test_a_control_carries_its_options(pictures):
 
 def test_a_file_name_may_hold_commas_and_equals_signs(pictures):
     (pictures / "a,b=c,d.png").write_bytes(b"odd")
-    unit = parse_control("scribble=a,b=c,d.png,scale=1", keep)
+    unit = parse_control("scribble=a,b=c,d.png,scale=1", keep, annotate)
     assert unit == {"kind": "scribble", "map": keep(b"odd"), "conditioning_scale": 1.0}
 
 
@@ -85,12 +92,36 @@ def test_a_file_name_may_hold_commas_and_equals_signs(pictures):
         ("scribble=,scale=1", "names no kind and file"),
         ("scribble=gone.png", r"gone\.png cannot be read"),
         ("scribble=map.png,scale=much", "'much', which is not a number"),
-        ("scribble=map.png,annotate=canny", "cannot turn photos"),
+        ("scribble=map.png,annotate=spell", "no annotator 'spell'"),
     ],
 )
 def test_a_wrong_control_is_refused(text, sentence, pictures):
     with pytest.raises(InvalidRequestError, match=sentence):
-        parse_control(text, keep)
+        parse_control(text, keep, annotate)
+
+
+def test_an_annotated_control_keeps_the_photo_and_what_made_the_map(pictures):
+    made = request("--prompt", "", "--control", "scribble=init.png,annotate=canny,scale=0.5")
+    assert made.controls == (
+        ControlUnit(
+            kind="scribble",
+            map=keep(b"init")[::-1],
+            source=keep(b"init"),
+            annotator="canny",
+            annotator_options=(("low_threshold", 100.0),),
+            conditioning_scale=0.5,
+        ),
+    )
+
+
+def test_options_are_numbers_by_name():
+    assert parse_options(["a=1", "b=0.5", "a=2"]) == {"a": 2.0, "b": 0.5}
+
+
+@pytest.mark.parametrize("text", ["a", "=1", "a=", "a=much"])
+def test_a_wrong_option_is_refused(text):
+    with pytest.raises(InvalidRequestError, match="--option"):
+        parse_options([text])
 
 
 def test_a_settings_file_is_read_and_flags_win(pictures):
