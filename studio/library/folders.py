@@ -212,7 +212,7 @@ def _image_encoder(folder: Path, config: dict[str, Any], name: str) -> Identity:
 
 
 def _features(said: Any) -> tuple[int, ...]:
-    return tuple(int(number) for number in said) if isinstance(said, list) else ()
+    return tuple(int(number) for number in cast(list[Any], said)) if isinstance(said, list) else ()
 
 
 def _said(folder: Path) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def train_clip(work: Path, plan: Plan) -> None:
     clip.text_model.final_layer_norm.requires_grad_(True)
     run = Run(plan, clip, work / "runs" / "clip")
     words = Words(tokenizer, scenes)
-    asked = tokenize(tokenizer, [texts[0] for texts in held.captions[:200]])
+    count = min(200, len(held))
+    asked = tokenize(tokenizer, [texts[0] for texts in held.captions[:count]])
 
     def loss_of(_share: float) -> Tensor:
         rows = np.sort(run.rng.choice(len(scenes), plan.batch, replace=False))
@@ -67,9 +68,9 @@ def train_clip(work: Path, plan: Plan) -> None:
         return contrast(said.image_embeds.float(), said.text_embeds.float(), clip.logit_scale)
 
     def evaluate() -> dict[str, float]:
-        said = clip(input_ids=asked, pixel_values=pixels(held.images[:200]))
+        said = clip(input_ids=asked, pixel_values=pixels(held.images[:count]))
         best = (said.image_embeds @ said.text_embeds.T).argmax(1)
-        return {"found of 200": round((best == torch.arange(200)).float().mean().item(), 3)}
+        return {f"found of {count}": round((best == torch.arange(count)).float().mean().item(), 3)}
 
     run.train(loss_of, evaluate)
     if ranks.RANK == 0:

@@ -3,19 +3,31 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    T2IAdapter,
+    UNet2DConditionModel,
+)
+from safetensors.torch import load_file, save_file
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from studio.starter.captions import words
-from studio.starter.control import GAIN, strengthen
+from studio.starter.clip import FEATURES
+from studio.starter.control import GAIN, MAPS, strengthen
+from studio.starter.text import WIDTH
 from studio.starter.unet import NOISE_SCHEDULE, load_snapshot
 
 SHARD = "14MB"
-NAME, CONTROL_NAME = "starter-desk", "starter-desk-scribble"
+NAME = "starter-desk"
 EXAMPLES = (
     "a red house under a night sky",
     "a blue car on a green meadow",
@@ -66,17 +78,59 @@ def export(work: Path, target: Path) -> None:
     _forget_origin(desk / "tokenizer" / "tokenizer_config.json")
     (desk / "card.json").write_text(json.dumps(checkpoint_card(base), indent=1) + "\n")
     _replace(desk, target / "desk")
-    if (work / "controlnet-scribble").exists():
-        control = ControlNetModel.from_pretrained(work / "controlnet-scribble")
-        strengthen(control, GAIN)
-        control = control.to(dtype=torch.float16)
-        folder = target / "controlnet-scribble.part"
-        control.save_pretrained(folder, max_shard_size=SHARD)
-        card = {"name": CONTROL_NAME, "base": base, "control_kind": "scribble"}
-        (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-        _replace(folder, target / "controlnet-scribble")
-    if (judge := work / "judge.safetensors").exists():
-        shutil.copyfile(judge, target / "judge.safetensors")
+    for kind in MAPS:
+        _export_control(work, target, f"controlnet-{kind}", kind, base)
+        _export_control(work, target, f"t2i-adapter-{kind}", kind, base)
+    _export_clip(work, target, base)
+    _export_ip_adapter(work, target, base)
+    for name in ("judge.safetensors", "annotator.safetensors"):
+        if (file := work / name).exists():
+            shutil.copyfile(file, target / name)
+
+
+def _export_control(work: Path, target: Path, name: str, kind: str, base: str) -> None:
+    """A ControlNet or T2I-Adapter as diffusers writes it; nothing, where none was trained."""
+    if not (work / name).exists():
+        return
+    network = (ControlNetModel if name.startswith("controlnet") else T2IAdapter).from_pretrained(work / name)
+    if name == "controlnet-scribble":
+        strengthen(network, GAIN)
+    with _folder(target / name, {"name": _title(name), "base": base, "control_kind": kind}) as folder:
+        network.to(dtype=torch.float16).save_pretrained(folder, max_shard_size=SHARD)
+
+
+def _export_clip(work: Path, target: Path, base: str) -> None:
+    if (work / "clip").exists():
+        clip = CLIPModel.from_pretrained(work / "clip", local_files_only=True).to(dtype=torch.float16)
+        with _folder(target / "clip", {"name": f"{NAME}-clip", "base": base}) as folder:
+            clip.save_pretrained(folder, max_shard_size=SHARD)
+
+
+def _export_ip_adapter(work: Path, target: Path, base: str) -> None:
+    """In a folder, with the published names in its file."""
+    if (file := work / "ip-adapter.safetensors").exists():
+        config = {"_class_name": "IPAdapter", "cross_attention_dim": WIDTH, "features": [FEATURES, 0]}
+        with _folder(target / "ip-adapter", {"name": f"{NAME}-reference", "base": base}) as folder:
+            (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+            state = {name: tensor.half() for name, tensor in load_file(file).items()}
+            save_file(state, folder / "model.safetensors", {"maquette.base": base})
+
+
+def _title(name: str) -> str:
+    """starter-desk-scribble for the ControlNet, starter-desk-scribble-t2i for the adapter."""
+    technique, _, kind = name.rpartition("-")
+    return f"{NAME}-{kind}" + ("-t2i" if technique == "t2i-adapter" else "")
+
+
+@contextmanager
+def _folder(final: Path, card: dict[str, Any]) -> Iterator[Path]:
+    """A folder to be filled beside, which replaces the final one when it is whole."""
+    part = final.with_name(f"{final.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    yield part
+    (part / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    _replace(part, final)
 
 
 def checkpoint_card(base: str) -> dict[str, Any]:

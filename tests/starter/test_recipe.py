@@ -6,11 +6,22 @@ import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline
+from PIL import Image
 
-from studio.starter.control import train_control
+from studio.control.reader import load_reader, read
+from studio.library.cache import Cache
+from studio.library.entry import entries_of
+from studio.library.roots import Place
+from studio.library.scan import scan
+from studio.settings import load_settings
+from studio.starter.annotator import CLASSES, train_annotator
+from studio.starter.clip import train_clip
+from studio.starter.control import train_control, train_t2i_adapter
 from studio.starter.data import Scenes, render_scenes
 from studio.starter.judge import load_judge, train_judge
 from studio.starter.pack import export
+from studio.starter.reference import train_ip_adapter
+from studio.starter.render import SEGMENTS
 from studio.starter.text import pretrain_text
 from studio.starter.tokenizer import make_tokenizer
 from studio.starter.unet import train_unet
@@ -29,8 +40,11 @@ def work(tmp_path_factory):
     train_vae(work, TINY)
     for name in ("train", "held-out"):
         encode_scenes(work, name)
-    for part in (pretrain_text, train_judge, train_unet, train_control):
+    for part in (pretrain_text, train_judge, train_unet, train_control, train_annotator, train_clip, train_ip_adapter):
         part(work, TINY)
+    for kind in ("edges", "depth", "segments"):
+        train_control(work, TINY, kind)
+    train_t2i_adapter(work, TINY, "scribble")
     export(work, work / "pack")
     return work
 
@@ -57,6 +71,46 @@ def test_the_pack_is_a_diffusers_pipeline_with_a_controlnet_and_a_judge(work):
     load_judge(work / "pack" / "judge.safetensors")
     card = json.loads((work / "pack" / "desk" / "card.json").read_text())
     assert (card["native_size"], card["prediction_type"]) == (128, "epsilon")
+
+
+@pytest.fixture(scope="module")
+def library(work):
+    """The pack as the studio lists it."""
+    settings = load_settings(work / "data")
+    settings.paths.create()
+    cache = Cache(settings.paths.library_db)
+    scan(cache, [Place(work / "pack", "", "starter", files=False)])
+    return {entry.name: entry for entry in entries_of(cache.rows([work / "pack"]), {})}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "control_kind"),
+    [
+        ("starter-desk", "checkpoint", ""),
+        ("controlnet-scribble", "controlnet", "scribble"),
+        ("controlnet-segments", "controlnet", "segments"),
+        ("t2i-adapter-scribble", "t2i_adapter", "scribble"),
+        ("ip-adapter", "ip_adapter", ""),
+        ("clip", "image_encoder", ""),
+    ],
+)
+def test_every_part_of_the_pack_is_listed_as_what_it_is(library, name, kind, control_kind):
+    found = library[name]
+    assert (found.kind, found.control_kind, found.usable, found.reason) == (kind, control_kind, True, "")
+    assert found.base == library["starter-desk"].base
+
+
+def test_the_reference_adapter_reads_the_packs_own_clip(library):
+    adapter, clip = library["ip-adapter"], library["clip"]
+    assert adapter.features[0] == clip.features[0] == 192
+
+
+def test_the_annotator_reads_a_picture_of_any_size(work):
+    reader = load_reader(work / "pack" / "annotator.safetensors", CLASSES)
+    found = read(reader, Image.new("RGB", (200, 150), "red"), SEGMENTS["person"])
+    assert found.depth.shape == found.segments.shape == (150, 200)
+    assert 0 <= found.depth.min() <= found.depth.max() <= 1
+    assert found.segments.max() < CLASSES
 
 
 def test_tokenizers_for_older_readers_are_the_same(work):
