@@ -46,7 +46,7 @@ def lines() -> list[AnnotatorSpec]:
             module="studio.control.lineart",
             options=(
                 option("width", "Widest line, in pixels", 6, (1, 16, 0.5)),
-                option("contrast", "Darkness of the pencil", 2, (0.5, 8, 0.1)),
+                option("contrast", "Darkness of the pencil", 3, (0.5, 8, 0.1)),
             ),
         ),
     ]

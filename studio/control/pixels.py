@@ -5,7 +5,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Pixels = NDArray[np.uint8]
-USUAL_SIDE = 512  # pixels of the shorter side at which widths of lines and blurs are as they are named
+LUMINANCE = np.array((0.299, 0.587, 0.114), np.float32)  # Rec. 601
+USUAL_SIDE = 512  # pixels of the shorter side at which lines are as wide as they are named
+WORKING_SIDE = 1024  # of the shorter side, where lines are found: a map is shrunk for the picture that follows it
 
 
 def to_pixels(image: Image.Image) -> Pixels:
@@ -26,16 +28,55 @@ def to_image(values: NDArray) -> Image.Image:
     return Image.fromarray(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2))
 
 
+def working_pixels(image: Image.Image) -> Pixels:
+    """The picture as `to_pixels` gives it, smaller if it is a large photo."""
+    import cv2
+
+    pixels = to_pixels(image)
+    share = WORKING_SIDE / min(image.size)
+    size = (round(image.width * share), round(image.height * share))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if share < 1 else pixels
+
+
+def in_size_of(image: Image.Image, values: NDArray) -> NDArray:
+    """What was found on working pixels, (h, w), for every pixel of the picture."""
+    import cv2
+
+    found = values.astype(np.float32)
+    return found if found.shape[::-1] == image.size else cv2.resize(found, image.size, interpolation=cv2.INTER_LINEAR)
+
+
 def enlargement(pixels: NDArray) -> float:
-    """By how much lines must be wider than on a picture of the usual size, at least 1: a map is shrunk later."""
+    """By how much lines must be wider than on a picture of the usual size, at least 1."""
     return max(1.0, min(pixels.shape[:2]) / USUAL_SIDE)
 
 
 def blurred(pixels: NDArray, sigma: float) -> NDArray:
-    """The values, (h, w, 3), under a Gaussian of `sigma` pixels, as float32."""
+    """The values, (h, w, 3), under a Gaussian of `sigma` pixels, as float32; a wide one on a smaller copy."""
     import cv2
 
-    return cv2.GaussianBlur(pixels.astype(np.float32), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    values = pixels.astype(np.float32)
+    height, width = values.shape[:2]
+    coarser = max(1, int(sigma / 4))  # sigma stays at 4 pixels or more, beside which resizing blurs by nothing
+    small = (max(1, width // coarser), max(1, height // coarser))
+    if coarser > 1:
+        values = cv2.resize(values, small, interpolation=cv2.INTER_AREA)
+    values = cv2.GaussianBlur(values, (0, 0), sigma / coarser, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR) if coarser > 1 else values
+
+
+def darkness(differences: NDArray, least: float, reach: float) -> NDArray:
+    """How much darker each pixel is than what surrounds it, (h, w), from the same by colour, (h, w, 3).
+
+    It is the luminance that counts, so that a border has its line on one side; where that differs by less than
+    `least` for `reach` pixels around, the colour that differs most: red beside a green as light.
+    """
+    import cv2
+
+    seen = (differences @ LUMINANCE).reshape(differences.shape[:2]).astype(np.float32)
+    side = 2 * round(reach) + 1
+    near = cv2.dilate(np.abs(seen), np.ones((side, side), np.uint8))
+    return np.where(near > least, seen, differences.max(axis=2))
 
 
 def check_option(name: str, value: float, low: float, high: float) -> None:

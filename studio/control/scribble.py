@@ -3,13 +3,13 @@
 import numpy as np
 from PIL import Image
 
-from studio.control.pixels import blurred, check_option, enlargement, to_image, to_pixels
+from studio.control.pixels import blurred, check_option, darkness, enlargement, in_size_of, to_image, working_pixels
 
 NARROW, WIDE = 0.5, 5.0
 
 
 def annotate(image: Image.Image, *, threshold: float = 32) -> Image.Image:
-    """Draw lines where `image` is darker, in some colour, than what surrounds it.
+    """Draw lines where `image` is darker than what surrounds it, or as light and of another colour.
 
     Args:
         image: Any mode and size. Above 512 pixels a side the lines grow with the picture.
@@ -20,7 +20,8 @@ def annotate(image: Image.Image, *, threshold: float = 32) -> Image.Image:
         gradio_scribble2image.py; they take the colour that differs least, which loses a red thing on white.
     """
     check_option("threshold", threshold, 1, 64)
-    pixels = to_pixels(image)
+    pixels = working_pixels(image)
     grown = enlargement(pixels)
     darker = blurred(pixels, WIDE * grown) - blurred(pixels, NARROW * grown)
-    return to_image(np.where(2 * darker.max(axis=2) > threshold, 255, 0))
+    lines = in_size_of(image, darkness(darker, threshold / 4, reach=2 * WIDE * grown))
+    return to_image(np.where(2 * lines > threshold, 255, 0))

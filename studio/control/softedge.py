@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from studio.control.pixels import Pixels, blurred, check_option, enlargement, to_image, to_pixels
+from studio.control.pixels import Pixels, blurred, check_option, enlargement, in_size_of, to_image, working_pixels
 
 SCALES = (0.75, 1.5, 3.0)
 FAINT, FULL = 6.0, 160.0  # contrasts, of 255, that give black and white
@@ -22,9 +22,9 @@ def annotate(image: Image.Image, *, strength: float = 1.0) -> Image.Image:
         PiDiNet, which need a download.
     """
     check_option("strength", strength, 0.25, 4)
-    pixels = to_pixels(image)
+    pixels = working_pixels(image)
     grown = enlargement(pixels)
-    contrast = sum(_contrast(pixels, sigma * grown) for sigma in SCALES) / len(SCALES)
+    contrast = in_size_of(image, sum(_contrast(pixels, sigma * grown) for sigma in SCALES) / len(SCALES))
     return to_image(255 * (strength * contrast - FAINT) / (FULL - FAINT))
 
 

@@ -196,3 +196,32 @@ def test_palettes_with_a_transparent_colour_are_paper_too():
     image = square().convert("P")
     image.info["transparency"] = image.getpixel((0, 0))
     assert pixels.to_pixels(image)[0, 0].tolist() == [255, 255, 255]
+
+
+def test_a_wide_blur_on_a_smaller_copy_is_the_same_blur():
+    import cv2
+
+    rows = np.asarray(square().resize((301, 203)))
+    exact = cv2.GaussianBlur(rows.astype(np.float32), (0, 0), 13.0, borderType=cv2.BORDER_REPLICATE)
+    assert np.abs(pixels.blurred(rows, 13.0) - exact).max() < 3
+
+
+@pytest.mark.parametrize("module", [scribble, lineart], ids=name)
+def test_a_border_has_its_line_on_the_darker_side_alone(module):
+    drawn = grey(module.annotate(square((190, 50, 40), (120, 170, 230))))
+    assert drawn[64, 32:36].max() > 150
+    assert drawn[64, :31].max() == 0
+
+
+@lines
+def test_a_red_thing_on_a_green_as_light_has_lines(module):
+    assert grey(module.annotate(square((200, 40, 40), (40, 122, 40))))[60:68].max() > 150
+
+
+@lines
+def test_a_large_photo_is_drawn_as_a_smaller_one_in_its_own_size(module):
+    large = grey(module.annotate(square().resize((2100, 2048), 0)))
+    small = grey(module.annotate(square().resize((1050, 1024), 0)))
+    assert large.shape == (2048, 2100)
+    if module is not canny:
+        assert large.mean() == pytest.approx(small.mean(), rel=0.1)
