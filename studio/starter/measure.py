@@ -16,7 +16,9 @@ from diffusers import (
     StableDiffusionPipeline,
 )
 
+from studio.starter import maps
 from studio.starter.captions import caption
+from studio.starter.control import MAPS, map_tensor
 from studio.starter.judge import load_judge, score
 from studio.starter.render import Bytes, Scene, make_scene
 from studio.starter.scribble import scribble
@@ -62,8 +64,10 @@ def measure(
     rows = {"true renders": exam.images, "VAE reconstructions": to_bytes(again)}
     report("drawing without control")
     rows["without control"] = draw(pack, exam, None)
-    report("drawing with control")
-    rows["with scribble"] = draw(pack, exam, exam.drawings)
+    for kind in MAPS:
+        if (pack / f"controlnet-{kind}").exists():
+            report(f"drawing with {kind}")
+            rows[f"with {kind}"] = draw(pack, exam, kind)
     figures: dict[str, dict[str, float]] = {}
     for name, images in rows.items():
         figures[name] = score(judge, images, specs) | follow(images, exam)
@@ -73,12 +77,13 @@ def measure(
     return figures
 
 
-def draw(pack: Path, exam: Exam, drawings: Bytes | None) -> Bytes:
-    """Pictures of the exam's captions, (N, 128, 128, 3), a seed each; with drawings, through the ControlNet."""
+def draw(pack: Path, exam: Exam, kind: str | None) -> Bytes:
+    """Pictures of the exam's captions, (N, 128, 128, 3), a seed each; through the ControlNet of that kind, if any."""
     pipeline = StableDiffusionPipeline.from_pretrained(pack / "desk", dtype=torch.float32, local_files_only=True)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
-    if drawings is not None:
-        control = ControlNetModel.from_pretrained(pack / "controlnet-scribble", dtype=torch.float32)
+    if kind is not None:
+        shown = exact_maps(exam, kind)
+        control = ControlNetModel.from_pretrained(pack / f"controlnet-{kind}", dtype=torch.float32)
         pipeline = StableDiffusionControlNetPipeline(
             **pipeline.components, controlnet=control, requires_safety_checker=False
         )
@@ -86,7 +91,7 @@ def draw(pack: Path, exam: Exam, drawings: Bytes | None) -> Bytes:
     pictures = []
     for start in range(0, len(exam.captions), BATCH):
         rows = range(start, min(start + BATCH, len(exam.captions)))
-        extra = {} if drawings is None else {"image": control_batch(drawings[start : start + BATCH])}
+        extra = {} if kind is None else {"image": shown[start : start + BATCH]}
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = pipeline(
                 [exam.captions[i] for i in rows],
@@ -100,9 +105,17 @@ def draw(pack: Path, exam: Exam, drawings: Bytes | None) -> Bytes:
     return np.concatenate(pictures)
 
 
-def control_batch(drawings: Bytes) -> torch.Tensor:
-    """(N, h, w) bytes to (N, 3, h, w), 0 to 1."""
-    return torch.from_numpy(np.array(drawings)).float()[:, None].repeat(1, 3, 1, 1) / 255
+def exact_maps(exam: Exam, kind: str) -> torch.Tensor:
+    """The maps of the exam's scenes, (N, 3, side, side), 0 to 1; the scribbles are the exam's own."""
+    made: dict[str, Callable[[Scene], Bytes]] = {
+        "edges": lambda scene: maps.edge_map(scene.image),
+        "depth": lambda scene: maps.depth_map(scene.depth),
+        "segments": lambda scene: maps.segment_map(scene.segments),
+        "pose": lambda scene: maps.pose_map(scene.people, len(scene.image)),
+    }
+    if kind == "scribble":
+        return map_tensor(exam.drawings)
+    return map_tensor([made[kind](scene) for scene in exam.scenes])
 
 
 def to_bytes(pictures: torch.Tensor) -> Bytes:
@@ -152,7 +165,7 @@ def sheet(pack: Path, file: Path, count: int = 16) -> None:
     exam = set_exam(count)
     rows = [
         np.repeat(exam.drawings[..., None], 3, 3),
-        draw(pack, exam, exam.drawings),
+        draw(pack, exam, "scribble"),
         draw(pack, exam, None),
         exam.images,
     ]

@@ -16,10 +16,8 @@ from studio.control.reader import Reader, find_people, load_reader
 from studio.engine.attention import AttentionProcessor
 from studio.engine.denoise import Denoising
 from studio.engine.units.unit import Unit
-from studio.starter import maps
 from studio.starter.annotator import CLASSES, pictures
 from studio.starter.captions import caption
-from studio.starter.control import map_tensor
 from studio.starter.measure import GUIDANCE, STEPS, Exam, edge_f1, to_bytes
 from studio.starter.render import SEGMENTS, Bytes, Scene, make_scene
 from studio.starter.scribble import scribble
@@ -76,19 +74,6 @@ class Painter:
             ).run(torch.cat(noise))
         decoded = self.pipeline.vae.decode(latents.float() / self.pipeline.vae.config.scaling_factor).sample
         return to_bytes(decoded)
-
-
-def exact_maps(exam: Exam, kind: str) -> Tensor:
-    """The maps of the exam's scenes, (N, 3, side, side), 0 to 1; the scribbles are the exam's own."""
-    made: dict[str, Callable[[Scene], Bytes]] = {
-        "edges": lambda scene: maps.edge_map(scene.image),
-        "depth": lambda scene: maps.depth_map(scene.depth),
-        "segments": lambda scene: maps.segment_map(scene.segments),
-        "pose": lambda scene: maps.pose_map(scene.people, len(scene.image)),
-    }
-    if kind == "scribble":
-        return map_tensor(exam.drawings)
-    return map_tensor([made[kind](scene) for scene in exam.scenes])
 
 
 def pose_exam(count: int, first_seed: int) -> Exam:

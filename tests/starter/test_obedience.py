@@ -5,8 +5,8 @@ import torch
 from studio.control.reader import find_people
 from studio.starter import maps
 from studio.starter.annotator import joint_marks
-from studio.starter.measure import set_exam
-from studio.starter.obedience import exact_maps, miou, pck, pose_exam, rmse, way
+from studio.starter.measure import exact_maps, set_exam
+from studio.starter.obedience import miou, pck, pose_exam, rmse, way
 from studio.starter.render import SEGMENTS
 
 KINDS = ("scribble", "edges", "depth", "segments", "pose")

@@ -74,7 +74,7 @@ def test_the_autoencoder_keeps_pictures(exam):
 
 @pytest.mark.slow
 def test_pictures_obey_words_and_strokes(exam, judge):
-    free, drawn = draw(PACK, exam, None), draw(PACK, exam, exam.drawings)
+    free, drawn = draw(PACK, exam, None), draw(PACK, exam, "scribble")
     figures, controlled = score(judge, free, specs(exam)), score(judge, drawn, specs(exam))
     assert figures["background"] > 0.8
     assert figures["object"] > 0.5
