@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from PIL import Image
 
+from studio import skeleton
 from studio.access import LOCAL_USER, User, require
 from studio.accounts import Accounts
 from studio.errors import AssetError, ForbiddenError, JobError, MissingError, StudioError
@@ -53,7 +54,9 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing as assets: the map that the model sees, and the strokes that made it. `empty`: nothing was drawn."""
+    """A drawing as assets: the map that the model sees, and the strokes or the pose that made it. `empty`: nothing
+    was drawn.
+    """
 
     map: str
     editor: str
@@ -198,7 +201,17 @@ class Studio:
         cleaned = clean_strokes(strokes)
         if is_empty(cleaned):
             return Drawing(map="", editor="", empty=True)
-        image = rasterise(cleaned, *size)
+        return self._keep_drawing(cleaned, rasterise(cleaned, *size), user)
+
+    def add_pose(self, pose: Mapping[str, Any], size: tuple[int, int], user: User) -> Drawing:
+        """Keep a pose: the skeletons, and the map of `size` (width, height) that they give."""
+        require(user, "generate")
+        cleaned = skeleton.clean_pose(pose)
+        if skeleton.is_empty(cleaned):
+            return Drawing(map="", editor="", empty=True)
+        return self._keep_drawing(cleaned, skeleton.rasterise(cleaned, *size), user)
+
+    def _keep_drawing(self, cleaned: dict[str, Any], image: Image.Image, user: User) -> Drawing:
         drawing = Drawing(map=self.assets.put_image(image), editor=self.assets.put_json(cleaned), empty=False)
         self.uploads.note(user.name, [drawing.map, drawing.editor])
         return drawing

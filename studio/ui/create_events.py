@@ -11,18 +11,18 @@ from studio.access import User
 from studio.errors import InvalidRequestError, StudioError
 from studio.params import GenerationRequest
 from studio.services import Studio
+from studio.skeleton import read_pose
 from studio.ui import example
 from studio.ui.components.checkpoint_chooser import Choice
 from studio.ui.components.own import OwnComponent
-from studio.ui.components.sketch_pad import cleaned, empty_drawing, readable
+from studio.ui.components.pose_editor import LONG_SIDE, fitted
 from studio.ui.create_tab import CreateTab, present_card, vae_choices
+from studio.ui.editors import EDITORS, POSE, SKETCH
 from studio.ui.errors import Notice, error_notice, quiet_notice
-from studio.ui.form import CUSTOM, KIND, defaults, from_request, kept_by_tab, shape_of, size_of, to_request
+from studio.ui.form import CUSTOM, defaults, drawn_unit, from_request, kept_by_tab, shape_of, size_of, to_request
 from studio.ui.requester import requester
 
 Values = dict[Component, Any]
-SKETCH = ".sketch"
-NOTHING_DRAWN = "Nothing is drawn, so the prompt alone decides."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +43,16 @@ class CreateEvents:
         """Queue what the form says, with the drawing as its control; refusals stand beside the button."""
         user, named = requester(request), self.named(values)
         try:
-            drawing, note = self.drawing(values[self.tab.pad], named, user)
+            drawing, note = self.drawing(values[self.tab.pads[named["kind"]]], named, user)
             submitted = self.studio.submit(to_request(named, drawing), user)
         except StudioError as error:
             return {self.tab.notice: error_notice(error)}
         return {self.tab.notice: quiet_notice(note, *submitted.warnings)}
 
     def drawing(
-        self, strokes: Mapping[str, Any], named: Mapping[str, Any], user: User
+        self, value: Mapping[str, Any], named: Mapping[str, Any], user: User
     ) -> tuple[tuple[str, str] | None, str]:
-        """Asset ids of the map and the strokes, or None with the reason."""
+        """Asset ids of the map and of what made it, or None with the reason."""
         if not named["use_sketch"]:
             return None, ""
         size = tuple(int(named[side] or 0) for side in ("width", "height"))
@@ -60,8 +60,13 @@ class CreateEvents:
             raise InvalidRequestError(
                 f"The size is {size[0]} by {size[1]}.", field="width", hint="Choose sides from 64 to 2048 pixels."
             )
-        drawn = self.studio.add_strokes(cleaned(strokes), (size[0], size[1]), user)
-        return (None, NOTHING_DRAWN) if drawn.empty else ((drawn.map, drawn.editor), "")
+        editor = EDITORS[named["kind"]]
+        drawn = editor.add(self.studio, value, (size[0], size[1]), user)
+        if drawn.empty:
+            return None, editor.nothing
+        if editor is POSE and (trouble := self.studio.control_trouble(editor.kind, named["checkpoint"])):
+            return None, f"{trouble} The prompt alone decides."
+        return (drawn.map, drawn.editor), ""
 
     def act(self, request: gr.Request, event: gr.EventData) -> Values:
         """What was pressed at a picture: vary, seed, settings, restore."""
@@ -104,11 +109,12 @@ class CreateEvents:
         card = present_card(self.studio, known)
         values = from_request(request, card) | {"checkpoint": card.name}
         missing = "" if known or not request.checkpoint else f"{request.checkpoint} is not here; {card.name} is chosen."
-        unit = next((unit for unit in request.controls if unit.kind == KIND and unit.editor), None)
+        unit = drawn_unit(request)
         drawn: Values = {}
         if unit is not None and self.studio.has_asset(unit.editor, user, ".json"):
-            strokes = self.studio.assets.open_json(unit.editor)
-            drawn = {self.tab.pad: readable(strokes, values["width"], values["height"])}
+            kept = self.studio.assets.open_json(unit.editor)
+            shown = EDITORS[unit.kind].readable(kept, values["width"], values["height"])
+            drawn = {self.tab.pads[unit.kind]: shown}
         return (
             self.shown(values)
             | drawn
@@ -120,6 +126,10 @@ class CreateEvents:
         fields = {widget: values[name] for name, widget in self.tab.fields.items() if name in values}
         native = present_card(self.studio, values.get("checkpoint")).native_size
         shape = shape_of(values.get("width"), values.get("height"), native)
+        if "kind" in values:
+            follow = EDITORS[values["kind"]].follow
+            fields[self.tab.fields["use_sketch"]] = gr.Checkbox(value=values["use_sketch"], label=follow)
+            fields[self.tab.pose_notice] = self.pose_trouble(values.get("checkpoint"))
         if "vae" in values:
             fields[self.tab.fields["vae"]] = self.vaes(values.get("checkpoint"), values["vae"])
         return fields | {
@@ -151,50 +161,79 @@ class CreateEvents:
         """Mark the words that the checkpoint does not know."""
         return self.words(prompt, checkpoint)
 
-    def shape_chosen(self, shape: str, checkpoint: str | None, drawing: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-        """The size that the shape has for this checkpoint, and the pad in that shape."""
-        if shape == CUSTOM:
-            return gr.skip(), gr.skip(), gr.skip()
-        width, height = size_of(shape, present_card(self.studio, checkpoint).native_size)
-        return width, height, self.refit(drawing, width, height)
+    def shape_chosen(self, values: Values) -> Values:
+        """The size that the shape has for this checkpoint, and the canvas in that shape."""
+        if (shape := values[self.tab.shape]) == CUSTOM:
+            return {}
+        fields = self.tab.fields
+        width, height = size_of(shape, present_card(self.studio, values[fields["checkpoint"]]).native_size)
+        return {fields["width"]: width, fields["height"]: height, **self.refit(values, width, height)}
 
-    def size_typed(
-        self, width: float | None, height: float | None, checkpoint: str | None, drawing: Mapping[str, Any]
-    ) -> tuple[Any, Any]:
-        """The shape's name and the pad for a size that was typed."""
+    def size_typed(self, values: Values) -> Values:
+        """The shape's name and the canvas for a size that was typed."""
+        named = self.named(values)
+        width, height = named["width"], named["height"]
         if not (width and height and 64 <= width <= 2048 and 64 <= height <= 2048):
-            return gr.skip(), gr.skip()
-        native = present_card(self.studio, checkpoint).native_size
-        return shape_of(int(width), int(height), native), self.refit(drawing, int(width), int(height))
+            return {}
+        native = present_card(self.studio, named["checkpoint"]).native_size
+        shape = shape_of(int(width), int(height), native)
+        return {self.tab.shape: shape, **self.refit(values, int(width), int(height))}
 
-    def refit(self, drawing: Mapping[str, Any], width: int, height: int) -> Any:
-        """A sheet of the new aspect, onto which the pad lays its drawing; nothing when the aspect stays."""
-        sheet = empty_drawing(width, height)
-        stays = (sheet["w"], sheet["h"]) == (drawing.get("w"), drawing.get("h"))
-        return gr.skip() if stays else sheet | {"refit": True}
+    def refit(self, values: Values, width: int, height: int) -> Values:
+        """What is drawn on each tab, onto a canvas of the new aspect; nothing when the aspect stays."""
+        sheets = {pad: EDITORS[kind].refit(values[pad], width, height) for kind, pad in self.tab.pads.items()}
+        return {pad: sheet for pad, sheet in sheets.items() if sheet is not None}
 
-    def checkpoint_chosen(
-        self, current: str, drawing: Mapping[str, Any], use_sketch: bool, event: gr.EventData
-    ) -> Values:
+    def checkpoint_chosen(self, form: Values, event: gr.EventData) -> Values:
         """The checkpoint with its card's defaults, and warmed up; prompt and drawing stay; or why it is refused."""
-        wanted = str(event._data.get("name") or "")
+        wanted, named = str(event._data.get("name") or ""), self.named(form)
         try:
             card = self.studio.card(wanted)
         except StudioError as error:
-            return {self.tab.fields["checkpoint"]: Choice(current, error_notice(error))}
-        kept = {"prompt", "negative_prompt", "count", "seed", "use_sketch", "conditioning_scale"}
+            return {self.tab.fields["checkpoint"]: Choice(named["checkpoint"], error_notice(error))}
+        kept = {"prompt", "negative_prompt", "count", "seed", "kind", "use_sketch", "conditioning_scale"}
         values = {name: value for name, value in defaults(card).items() if name not in kept} | {"checkpoint": wanted}
-        self.prefetch(wanted)
+        self.prefetch(wanted, named["kind"])
         updates = {self.tab.fields[name]: value for name, value in values.items()}
         updates[self.tab.fields["vae"]] = self.vaes(wanted, "")
-        pad = self.refit(drawing, card.native_size, card.native_size)
-        updates[self.tab.notice] = self.sketch_trouble(wanted) if use_sketch else None
-        return updates | {self.tab.shape: "Square", self.tab.pad: pad, self.tab.preset: ""}
+        sketched = named["use_sketch"] and named["kind"] == SKETCH.kind
+        updates[self.tab.notice] = self.trouble(SKETCH.kind, wanted) if sketched else None
+        updates[self.tab.pose_notice] = self.pose_trouble(wanted)
+        sheets = self.refit(form, card.native_size, card.native_size)
+        return updates | sheets | {self.tab.shape: "Square", self.tab.preset: ""}
 
-    def sketch_trouble(self, checkpoint: str) -> Notice | None:
-        """That the checkpoint has nothing to follow the sketch with, said before Generate is pressed."""
-        trouble = self.studio.control_trouble(KIND, checkpoint)
+    def trouble(self, kind: str, checkpoint: str | None) -> Notice | None:
+        """That the checkpoint has nothing to follow the drawing with, said before Generate is pressed."""
+        trouble = self.studio.control_trouble(kind, checkpoint)
         return None if trouble is None else error_notice(trouble) | {"kind": "quiet"}
+
+    def pose_trouble(self, checkpoint: str | None) -> Notice | None:
+        """The same beside the pose, while there is a checkpoint."""
+        return self.trouble(POSE.kind, checkpoint) if checkpoint else None
+
+    def tab_chosen(self, values: Values) -> Values:
+        """What the box beside the canvas says, and the models of the tab warmed up."""
+        named = self.named(values)
+        self.prefetch(named["checkpoint"], named["kind"])
+        return {
+            self.tab.fields["use_sketch"]: gr.Checkbox(label=EDITORS[named["kind"]].follow),
+            self.tab.pose_notice: self.pose_trouble(named["checkpoint"]),
+        }
+
+    def pose_opened(self, values: Values, event: gr.EventData) -> Values:
+        """The pose of a file on the canvas; a file that holds none is refused beside it, and nothing is lost."""
+        named = self.named(values)
+        try:
+            pose = read_pose(str(event._data.get("text") or ""))
+        except StudioError as error:
+            return {self.tab.pose_notice: error_notice(error)}
+        canvas = values[self.tab.pads[POSE.kind]]
+        shown = fitted(pose, *(canvas.get(side) or LONG_SIDE for side in ("canvas_width", "canvas_height")))
+        kept = {"background": canvas.get("background")}
+        return {
+            self.tab.pads[POSE.kind]: shown | kept,
+            self.tab.pose_notice: self.pose_trouble(named["checkpoint"]),
+        }
 
     def models_changed(self, current: str) -> str | Choice:
         """The checkpoint after the folders were looked through; when it cannot be used any more, that is said."""
@@ -221,26 +260,29 @@ class CreateEvents:
         """What this browser had typed and drawn; on a first visit an example, ready to be made."""
         user = requester(request)
         names = {entry.name for entry in self.studio.checkpoints() if entry.usable}
-        try:
-            form, sketch = self.studio.draft(user, browser), self.studio.draft(user, browser + SKETCH)
-        except StudioError:
-            form, sketch = {}, {}
         texts, drawn = kept_by_tab(left)
-        form, sketch = {**form, **texts}, drawn or sketch
+        form = {**self.kept(user, browser), **texts}
+        drawn = {e.name: drawn.get(e.name) or self.kept(user, e.draft(browser)) for e in EDITORS.values()}
         values = self.sound(form, names)
         if present_card(self.studio).demonstration:
             values["prompt"] = values["prompt"] if form else example.PROMPT
-            sketch = sketch or example.house()
+            drawn[SKETCH.name] = drawn[SKETCH.name] or example.house()
         size = int(values["width"]), int(values["height"])
-        pad = readable(sketch, *size) if sketch else empty_drawing(*size)
         picked = Choice(values["checkpoint"], self.replaced(form.get("checkpoint"), values["checkpoint"]))
         notice = None if names else quiet_notice("There is no checkpoint yet: put one into data/models/checkpoints.")
         return self.shown(values) | {
             self.tab.fields["checkpoint"]: picked,
             self.browser: browser,
-            self.tab.pad: pad,
             self.tab.notice: notice,
+            **{self.tab.pads[e.kind]: e.readable(drawn[e.name], *size) for e in EDITORS.values()},
         }
+
+    def kept(self, user: User, name: str) -> dict[str, Any]:
+        """A draft; nothing when it cannot be had."""
+        try:
+            return self.studio.draft(user, name)
+        except StudioError:
+            return {}
 
     def replaced(self, wanted: object, chosen: str) -> Notice | None:
         """Why the draft's checkpoint is not the one that is chosen; None when it is."""
@@ -259,6 +301,7 @@ class CreateEvents:
         start = defaults(card)
         kept = {key: value for key, value in form.items() if key in start and isinstance(value, type(start[key]) | int)}
         values: dict[str, Any] = start | kept | {"checkpoint": card.name if card.name in checkpoints else ""}
+        values["kind"] = values["kind"] if values["kind"] in EDITORS else SKETCH.kind
         rows = self.studio.registry.schedulers
         values["scheduler"] = values["scheduler"] if values["scheduler"] in rows else start["scheduler"]
         for side in ("width", "height"):
@@ -269,23 +312,25 @@ class CreateEvents:
         """Keep what was typed."""
         self.keep(values[self.browser], self.named(values), requester(request))
 
-    def save_sketch(self, drawing: Mapping[str, Any], browser: str, request: gr.Request) -> None:
-        """Keep what was drawn."""
-        self.keep(browser + SKETCH, dict(drawing), requester(request))
+    def save_drawings(self, values: Values, request: gr.Request) -> None:
+        """Keep what was drawn on those tabs whose drawing is given."""
+        for kind, pad in self.tab.pads.items():
+            if pad in values:
+                self.keep(EDITORS[kind].draft(values[self.browser]), dict(values[pad]), requester(request))
 
     def keep(self, name: str, body: dict[str, Any], user: User) -> None:
         """Save a draft; one that cannot be kept is said, since losing it would hurt."""
-        if name in ("", SKETCH):
+        if not name:
             return  # before the page has loaded there is nothing to keep
         try:
             self.studio.save_draft(user, name, body)
         except StudioError as error:
             gr.Warning(str(error))
 
-    def prefetch(self, checkpoint: str | None) -> None:
+    def prefetch(self, checkpoint: str | None, kind: str) -> None:
         """Ask for the models; a missing one is said when a picture is asked for."""
         try:
-            self.studio.prefetch(checkpoint or None, (KIND,))
+            self.studio.prefetch(checkpoint or None, (kind,))
         except StudioError:
             return
 
@@ -298,25 +343,28 @@ def wire_create(page: gr.Blocks, events: CreateEvents, pictures: list[OwnCompone
     """Connect the widgets with the handlers. pictures: components whose `act` asks for something with a picture."""
     tab, fields = events.tab, set(events.tab.fields.values())
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-    everything = [*fields, tab.shape, tab.preset, tab.pad, tab.words, tab.notice, events.browser, events.sections]
+    pads = list(tab.pads.values())
+    said = [tab.words, tab.notice, tab.pose_notice]
+    everything = [*fields, tab.shape, tab.preset, *pads, *said, events.browser, events.sections]
     here = "() => [window.maquette.browser(), window.maquette.left()]"
     page.load(events.load, [events.browser, events.left], everything, js=here, **quiet)
-    tab.generate.click(events.submit, {*fields, tab.pad}, tab.notice, trigger_mode="multiple", **quiet)
+    tab.generate.click(events.submit, {*fields, *pads}, tab.notice, trigger_mode="multiple", **quiet)
     filled = [
         component.act(events.act, None, everything, trigger_mode="multiple", **quiet).then(
-            events.save_sketch, [tab.pad, events.browser], None, **quiet
+            events.save_drawings, {*pads, events.browser}, None, **quiet
         )
         for component in pictures
     ]
-    checkpoint, prompt, follow = (tab.fields[name] for name in ("checkpoint", "prompt", "use_sketch"))
-    size = [tab.fields["width"], tab.fields["height"]]
+    checkpoint, prompt = tab.fields["checkpoint"], tab.fields["prompt"]
+    sizes, sized = {*fields, tab.shape, *pads}, [tab.fields["width"], tab.fields["height"], tab.shape, *pads]
     prompt.change(events.prompt_changed, [prompt, checkpoint], tab.words, trigger_mode="always_last", **quiet)
     chosen = [
-        tab.shape.input(events.shape_chosen, [tab.shape, checkpoint, tab.pad], [*size, tab.pad], **quiet),
-        *(side.input(events.size_typed, [*size, checkpoint, tab.pad], [tab.shape, tab.pad], **quiet) for side in size),
+        tab.shape.input(events.shape_chosen, sizes, sized, **quiet),
+        *(tab.fields[side].input(events.size_typed, sizes, sized, **quiet) for side in ("width", "height")),
+        tab.fields["kind"].chosen(events.tab_chosen, fields, everything, **quiet),
         checkpoint.choose(
             events.checkpoint_chosen,
-            [checkpoint, tab.pad, follow],
+            {*fields, *pads},
             everything,
             trigger_mode="always_last",
             **quiet,
@@ -324,6 +372,9 @@ def wire_create(page: gr.Blocks, events: CreateEvents, pictures: list[OwnCompone
         tab.preset.input(events.preset_chosen, {*fields, tab.preset}, everything, **quiet),
     ]
     checkpoint.look(events.models_changed, checkpoint, checkpoint, **quiet)
+    pose = tab.pads[POSE.kind]
+    opened = pose.pose_file(events.pose_opened, {*fields, pose}, [pose, tab.pose_notice], **quiet)
+    opened.then(events.save_drawings, {pose, events.browser}, None, **quiet)
     keep_drafts(events, [*chosen, *filled], quiet)
 
 
@@ -334,12 +385,14 @@ def keep_drafts(events: CreateEvents, chosen: list[Any], quiet: dict[str, Any]) 
         # text that is pasted or dictated comes as a change alone
         widget.change if isinstance(widget, gr.Textbox) else widget.input
         for name, widget in fields.items()
-        if name not in ("seed", "checkpoint")
+        if name not in ("seed", "checkpoint", "kind")
     ]
     last: dict[str, Any] = {**quiet, "trigger_mode": "always_last"}
     inputs = {*fields.values(), events.browser}
     gr.on(typed, events.save_form, inputs, None, **last)
     fields["seed"].edited(events.save_form, inputs, None, **last)
-    tab.pad.sketch_edit(events.save_sketch, [tab.pad, events.browser], None, **last)
+    sketch, pose = tab.pads[SKETCH.kind], tab.pads[POSE.kind]
+    sketch.sketch_edit(events.save_drawings, {sketch, events.browser}, None, **last)
+    pose.pose_edit(events.save_drawings, {pose, events.browser}, None, **last)
     for event in chosen:
         event.then(events.save_form, inputs, None, **quiet)

@@ -14,18 +14,23 @@ from studio.services import Studio
 from studio.ui.components.checkpoint_chooser import CheckpointChooser
 from studio.ui.components.open_slider import OpenSlider
 from studio.ui.components.own import OwnComponent
+from studio.ui.components.pose_editor import PoseEditor
 from studio.ui.components.sketch_pad import SketchPad
+from studio.ui.editors import EDITORS, POSE, SKETCH
 from studio.ui.form import CUSTOM, SHAPES, defaults
 
 
 @dataclass(frozen=True, kw_only=True)
 class CreateTab:
-    """Its widgets. `fields` are those that a draft keeps and a request is made of, by name."""
+    """Its widgets. `fields` are those that a draft keeps and a request is made of, by name; `pads` the editors of the
+    canvas, by the kind of control that each draws.
+    """
 
     fields: dict[str, Component]
     shape: gr.Dropdown
     preset: gr.Dropdown
-    pad: SketchPad
+    pads: dict[str, OwnComponent]
+    pose_notice: OwnComponent
     generate: gr.Button
     notice: OwnComponent
     words: OwnComponent
@@ -45,8 +50,7 @@ def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab
     start = defaults(present_card(studio))
     with gr.Row(elem_id="create", equal_height=False):
         with gr.Column(scale=55, min_width=320, elem_id="canvas-pane"):
-            pad = SketchPad(elem_id="sketch-pad")
-            control = control_row(start)
+            pads, pose_notice, control = canvas(start)
             with gr.Column(elem_id="prompt-card"):
                 with gr.Row(elem_id="prompt-row"):
                     prompt = prompt_box()
@@ -65,7 +69,8 @@ def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab
         fields=fields,
         shape=shape,
         preset=preset,
-        pad=pad,
+        pads=pads,
+        pose_notice=pose_notice,
         generate=generate,
         notice=notice,
         words=words,
@@ -73,12 +78,21 @@ def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab
     )
 
 
+def canvas(start: dict[str, Any]) -> tuple[dict[str, OwnComponent], OwnComponent, dict[str, Component]]:
+    """The tabs with their editors, the line that speaks of the pose, and how much the canvas counts."""
+    kind = OwnComponent("control_tabs", value=start["kind"], elem_id="control-tabs")
+    pads: dict[str, OwnComponent] = {SKETCH.kind: SketchPad(elem_id="sketch-pad")}
+    pads[POSE.kind] = PoseEditor(elem_id="pose-editor")
+    notice = OwnComponent("notice_line", elem_id="pose-notice")
+    return pads, notice, {"kind": kind, **control_row(start)}
+
+
 def control_row(start: dict[str, Any]) -> dict[str, Component]:
-    """Whether the sketch counts, and how much."""
+    """Whether the canvas counts, and how much."""
     with gr.Row(elem_id="control-row"):
         use_sketch = gr.Checkbox(
             start["use_sketch"],
-            label="Follow the sketch",
+            label=EDITORS[start["kind"]].follow,
             elem_id="use-sketch",
             container=False,
             min_width=150,
@@ -165,8 +179,8 @@ def more_options(studio: Studio, start: dict[str, Any]) -> dict[str, Component]:
             height = gr.Number(start["height"], label="Height", step=8, elem_id="height", **number)
             skip = gr.Number(start["clip_skip"], label="Clip skip", elem_id="clip-skip", **number)
         with gr.Row():
-            begin = OpenSlider(0, 1, 0.0, step=0.05, label="Sketch counts from (share)", elem_id="control-start")
-            end = OpenSlider(0, 1, 1.0, step=0.05, label="Sketch counts until (share)", elem_id="control-end")
+            begin = OpenSlider(0, 1, 0.0, step=0.05, label="Canvas counts from (share)", elem_id="control-start")
+            end = OpenSlider(0, 1, 1.0, step=0.05, label="Canvas counts until (share)", elem_id="control-end")
     return {
         "num_inference_steps": steps,
         "guidance_scale": guidance,

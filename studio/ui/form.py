@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from studio.library.card import Card
-from studio.params import GenerationRequest
+from studio.params import ControlUnit, GenerationRequest
+from studio.ui.editors import EDITORS, SKETCH
 
-KIND = "scribble"
 CONTROL_FIELDS = ("conditioning_scale", "control_guidance_start", "control_guidance_end")
 PLAIN_FIELDS = (
     "prompt",
@@ -44,6 +44,7 @@ def defaults(card: Card) -> dict[str, Any]:
         "scheduler": card.scheduler,
         "sigmas": "default",
         "clip_skip": card.clip_skip,
+        "kind": SKETCH.kind,
         "use_sketch": True,
         "conditioning_scale": 1.0,
         "control_guidance_start": 0.0,
@@ -52,7 +53,7 @@ def defaults(card: Card) -> dict[str, Any]:
 
 
 def to_request(values: Mapping[str, Any], drawing: tuple[str, str] | None) -> GenerationRequest:
-    """The request that the form makes. drawing: asset ids of the map and of its strokes; None for no control.
+    """The request that the form makes. drawing: asset ids of the map and of what made it; None for no control.
 
     Raises: InvalidRequestError, naming the field.
     """
@@ -64,7 +65,7 @@ def to_request(values: Mapping[str, Any], drawing: tuple[str, str] | None) -> Ge
         data["seed"] = seed
     if drawing is not None:
         unit = {name: values[name] for name in CONTROL_FIELDS if values.get(name) is not None}
-        data["controls"] = [{"kind": KIND, "map": drawing[0], "editor": drawing[1], **unit}]
+        data["controls"] = [{"kind": values["kind"], "map": drawing[0], "editor": drawing[1], **unit}]
     return GenerationRequest.from_dict(data)
 
 
@@ -73,11 +74,16 @@ def from_request(request: GenerationRequest, card: Card) -> dict[str, Any]:
     given = {name: getattr(request, name) for name in PLAIN_FIELDS}
     values = defaults(card) | {name: value for name, value in given.items() if value is not None}
     values["seed"] = {"seed": request.seed}
-    unit = next((unit for unit in request.controls if unit.kind == KIND), None)
+    unit = drawn_unit(request)
     values["use_sketch"] = unit is not None or not request.prompt
     if unit is not None:
-        values |= {name: getattr(unit, name) for name in CONTROL_FIELDS}
+        values |= {name: getattr(unit, name) for name in ("kind", *CONTROL_FIELDS)}
     return values
+
+
+def drawn_unit(request: GenerationRequest) -> ControlUnit | None:
+    """The first control of the request that a tab of the canvas can show."""
+    return next((unit for unit in request.controls if unit.kind in EDITORS), None)
 
 
 def size_of(shape: str, native: int) -> tuple[int, int]:
@@ -94,13 +100,14 @@ def shape_of(width: object, height: object, native: int) -> str:
     return next((shape for shape in SHAPES if size_of(shape, native) == (width, height)), CUSTOM)
 
 
-def kept_by_tab(text: str) -> tuple[dict[str, str], dict[str, Any] | None]:
-    """The texts and the drawing that a tab kept over a reload; none where it kept nothing that can be read."""
+def kept_by_tab(text: str) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """The texts and, by name, the drawings that a tab kept over a reload; none where nothing can be read."""
     try:
         kept = json.loads(text or "{}")
     except (ValueError, RecursionError):
-        return {}, None
+        return {}, {}
     if not isinstance(kept, dict):
-        return {}, None
+        return {}, {}
     texts = {name: kept[name] for name in ("prompt", "negative_prompt") if isinstance(kept.get(name), str)}
-    return texts, kept["sketch"] if isinstance(kept.get("sketch"), dict) else None
+    names = [editor.name for editor in EDITORS.values()]
+    return texts, {name: kept[name] for name in names if isinstance(kept.get(name), dict)}

@@ -27,6 +27,9 @@ window.maquette ??= (() => {
     queue: "M4 6h16M4 12h16M4 18h10",
     left: "m14 6-6 6 6 6",
     right: "m10 6 6 6-6 6",
+    plus: "M12 5v14M5 12h14",
+    mirror: "M12 3v18M9 7 3 17h6zM15 7l6 10h-6z",
+    upload: "M12 15V4M7 9l5-5 5 5M4 20h16",
     copy: "M9 9h11v11H9zM5 15H4V4h11v1",
     check: "m5 12 5 5 9-10",
   };
@@ -248,16 +251,17 @@ window.maquette ??= (() => {
   const LEFT = "maquette-left",
     TEXTS = { prompt: "#prompt textarea", negative_prompt: "#negative-prompt textarea" },
     early = new Map();
-  let drawing = null;
+  const drawings = new Map(); // name of a canvas -> what reads it
   document.addEventListener(
     "input",
     (e) => {
-      if (!drawing && e.isTrusted && e.target.matches(Object.values(TEXTS).join())) early.set(e.target, e.target.value);
+      if (!drawings.has("sketch") && e.isTrusted && e.target.matches(Object.values(TEXTS).join())) early.set(e.target, e.target.value);
     },
     true,
   );
-  const loaded = (read) => {
-    drawing = read;
+  const loaded = (name, read) => {
+    drawings.set(name, read);
+    if (name !== "sketch") return;
     setTimeout(() => {
       early.forEach((text, box) => box.isConnected && box.value !== text && write(box, text));
       early.clear();
@@ -269,10 +273,11 @@ window.maquette ??= (() => {
     return text;
   };
   addEventListener("pagehide", () => {
-    if (!drawing) return;
+    if (!drawings.size) return;
     const texts = Object.entries(TEXTS).map(([name, where]) => [name, document.querySelector(where)?.value]);
     try {
-      sessionStorage.setItem(LEFT, JSON.stringify({ ...Object.fromEntries(texts), sketch: drawing() }));
+      const drawn = [...drawings].map(([name, read]) => [name, read()]);
+      sessionStorage.setItem(LEFT, JSON.stringify(Object.fromEntries([...texts, ...drawn])));
     } catch {
       sessionStorage.removeItem(LEFT);
     } // too large: the server's draft is used
@@ -282,11 +287,16 @@ window.maquette ??= (() => {
   const KEYS = [
     [`${CTRL} + Enter`, "Generate"],
     ["Esc", "Cancel the running picture"],
+    ["1, 2", "Sketch, Pose"],
     ["B", "Brush"],
     ["E", "Eraser"],
     ["[  and  ]", "Thinner, thicker"],
     [`${CTRL} + Z`, "Undo on the canvas"],
     [`${CTRL} + Shift + Z`, "Redo on the canvas"],
+    ["Arrows", "Move the chosen joint; with Shift, ten steps"],
+    [",  and  .", "Choose the joint before, the next joint"],
+    ["Delete", "Leave the joint out, or remove the person"],
+    ["+  and  -", "Scale the chosen person"],
     ["?", "This list"],
   ];
   const showKeys = () => {
@@ -303,6 +313,7 @@ window.maquette ??= (() => {
   };
   const typing = (target) =>
     target.closest?.("input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable], dialog");
+  const tool = () => document.getElementById("canvas-pane")?.dataset.tool ?? "scribble"; // the tab of the canvas
   const visible = (node) => node && node.offsetParent !== null;
   document.addEventListener("keydown", (e) => {
     const key = e.key.toLowerCase(),
@@ -324,13 +335,19 @@ window.maquette ??= (() => {
       showKeys();
       return;
     }
-    if (!visible(document.getElementById("sketch-pad"))) return;
+    if (!visible(document.getElementById("canvas-pane"))) return;
+    const sketching = tool() === "scribble";
+    if (!command && !e.altKey && /^[1-6]$/.test(key)) {
+      e.preventDefault();
+      emit("tab", key - 1);
+      return;
+    }
     const wanted = command
       ? { z: e.shiftKey ? "redo" : "undo", y: "redo" }[key]
-      : !e.altKey && { b: "brush", e: "eraser", "[": "thinner", "]": "thicker" }[key];
+      : sketching && !e.altKey && { b: "brush", e: "eraser", "[": "thinner", "]": "thicker" }[key];
     if (wanted) {
       e.preventDefault();
-      emit("pad", wanted);
+      emit(sketching ? "pad" : "pose", wanted);
     }
   });
   for (const name of ["dragover", "drop"]) document.addEventListener(name, (e) => e.preventDefault()); // a missed drop must not leave the page
@@ -372,6 +389,7 @@ window.maquette ??= (() => {
     insertWord,
     showKeys,
     typing,
+    tool,
     refreshRecent,
     refreshJobs,
   };

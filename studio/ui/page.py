@@ -24,6 +24,7 @@ STYLES = (
     "bar.css",
     "said.css",
     "create.css",
+    "pose.css",
     "form.css",
     "result.css",
     "gallery.css",
@@ -31,7 +32,7 @@ STYLES = (
     "models.css",
     "details.css",
 )
-SCRIPTS = ("page.js", "models.js", "models_correction.js")
+SCRIPTS = ("page.js", "pose.js", "models.js", "models_correction.js")
 
 
 def build(studio: Studio) -> gr.Blocks:

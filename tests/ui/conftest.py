@@ -102,7 +102,7 @@ def visit(browser, served) -> Iterator[Callable]:
             "request", lambda r: None if r.url.startswith((served.url, "data:", "blob:")) else foreign.append(r.url)
         )
         page.goto(served.url)
-        page.wait_for_selector(READY)
+        page.wait_for_selector(READY, state="attached")  # another tab may be in front
         return page
 
     yield opened

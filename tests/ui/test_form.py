@@ -6,6 +6,7 @@ from studio.errors import InvalidRequestError
 from studio.library.card import Card
 from studio.params import GenerationRequest
 from studio.ui.components.sketch_pad import cleaned, empty_drawing, fitted, readable
+from studio.ui.editors import EDITORS, POSE
 from studio.ui.example import house
 from studio.ui.form import CUSTOM, SHAPES, defaults, from_request, kept_by_tab, shape_of, size_of, to_request
 
@@ -15,6 +16,12 @@ MAP, EDITOR = "a" * 64, "b" * 64
 
 def test_a_form_read_into_a_request_and_back_is_the_same():
     values = defaults(CARD) | {"prompt": "a boat", "seed": {"seed": 7}, "conditioning_scale": 1.5, "scheduler": "ddim"}
+    assert from_request(to_request(values, (MAP, EDITOR)), CARD) == values
+
+
+def test_the_tab_in_front_is_the_kind_of_the_control():
+    values = defaults(CARD) | {"kind": "pose", "prompt": "a person"}
+    assert to_request(values, (MAP, EDITOR)).controls[0].kind == "pose"
     assert from_request(to_request(values, (MAP, EDITOR)), CARD) == values
 
 
@@ -79,13 +86,31 @@ def test_a_draft_that_cannot_be_read_is_an_empty_pad(broken):
     assert readable(broken, 128, 64) == empty_drawing(128, 64)
 
 
+def pose(*joints: float) -> dict:
+    """One person whose joints all lie there, on a canvas of 512 by 512."""
+    return {"canvas_width": 512, "canvas_height": 512, "people": [{"pose_keypoints_2d": list(joints) * 18}]}
+
+
+def test_a_pose_on_another_canvas_lies_in_its_middle():
+    assert POSE.readable(pose(256, 256, 1), 96, 128)["people"][0]["pose_keypoints_2d"][:3] == [192, 256, 1]
+    assert POSE.readable(pose(10, 20, 1), 128, 128) == pose(10, 20, 1) | {"background": None}
+    assert POSE.readable({"people": 3}, 64, 64)["people"] == []
+
+
+@pytest.mark.parametrize("editor", EDITORS.values(), ids=EDITORS)
+def test_a_canvas_is_refitted_only_when_its_aspect_changes(editor):
+    assert editor.refit(editor.empty(128, 128), 256, 256) is None
+    assert editor.refit(editor.empty(128, 128), 96, 128) == editor.empty(96, 128) | {"refit": True}
+    assert editor.draft("") == ""
+
+
 def test_what_a_tab_kept_is_its_texts_and_its_drawing():
-    assert kept_by_tab('{"prompt": "a boat", "seed": 3, "sketch": {"strokes": []}}') == (
+    assert kept_by_tab('{"prompt": "a boat", "seed": 3, "sketch": {"strokes": []}, "pose": {"people": []}}') == (
         {"prompt": "a boat"},
-        {"strokes": []},
+        {"sketch": {"strokes": []}, "pose": {"people": []}},
     )
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"prompt": 3, "sketch": "no"}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"prompt": 3, "sketch": "no", "pose": 3}', "[" * 100_000])
 def test_what_cannot_be_read_was_not_kept(text):
-    assert kept_by_tab(text) == ({}, None)
+    assert kept_by_tab(text) == ({}, {})

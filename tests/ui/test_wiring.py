@@ -9,7 +9,18 @@ from studio.ui.page import build, mount_options
 from studio.ui.settings_tab import fact_sheet, last_lines
 from tests.ui.conftest import fake_studio
 
-ELEMENTS = {"prompt", "generate", "result", "sketch-pad", "gallery", "checkpoint", "notice", "words", "seed"}
+ELEMENTS = {
+    "prompt",
+    "generate",
+    "result",
+    "sketch-pad",
+    "pose-editor",
+    "gallery",
+    "checkpoint",
+    "notice",
+    "words",
+    "seed",
+}
 
 
 @pytest.fixture(scope="module")

@@ -322,7 +322,9 @@ root.addEventListener("paste", (e) => {
   const item = [...e.clipboardData.items].find((i) => i.type.startsWith("image/"));
   if (item) trace(item.getAsFile());
 });
-M.on(element, "trace", (url) => commit({ ...now, background: { url, opacity: 0.45 } }, "background"));
+M.on(element, "trace", (url) => {
+  if (M.tool() === "scribble") commit({ ...now, background: { url, opacity: 0.45 } }, "background");
+});
 
 watch("value", () => {
   const next = read(props.value);
@@ -350,7 +352,7 @@ function ready() {
   element.dataset.ready = "1";
   element.closest("#sketch-pad")?.setAttribute("data-ready", "1");
   root.classList.add("mq-usable");
-  M.loaded(() => now);
+  M.loaded("sketch", () => now);
   return true;
 }
 if (props.value) ready();

@@ -1,0 +1,512 @@
+// Skeletons to drag. value = {canvas_width, canvas_height, people: [{pose_keypoints_2d: [x, y, on, ...]}], background},
+// as studio/skeleton.py has it. One "pose_edit" for each thing a person does, and "pose_file" with the text of a file.
+const M = window.maquette,
+  P = window.maquettePose,
+  { el, button } = M;
+const NS = "http://www.w3.org/2000/svg";
+const root = element.querySelector(".mq-pose-editor");
+let now = read(props.value),
+  past = [],
+  future = [],
+  unfitted = null,
+  drag = null,
+  nudged = null,
+  who = -1,
+  joint = -1; // the chosen person, and the chosen joint of theirs
+
+const tools = {
+  add: button("plus", "Add a person", () => act.add(), { caption: "Person" }),
+  copy: button("copy", "Copy the chosen person", () => act.copy()),
+  mirror: button("mirror", "Mirror the chosen person", () => act.mirror()),
+  remove: button("trash", "Remove the chosen person", () => act.remove()),
+  undo: button("undo", "Undo (Ctrl+Z)", () => act.undo()),
+  redo: button("redo", "Redo (Ctrl+Shift+Z)", () => act.redo()),
+  save: button("download", "Save the pose as a JSON file", () => save()),
+};
+const chooser = (accept, take) => {
+  const input = el("input", { type: "file", accept, hidden: true });
+  input.addEventListener("change", () => {
+    take(input.files[0]);
+    input.value = "";
+  });
+  return input;
+};
+const pictureFile = chooser("image/png,image/jpeg,image/webp", (file) => trace(file));
+const poseFile = chooser(".json,application/json", (file) => open(file));
+const opacity = el("input", {
+  type: "range",
+  min: 0.1,
+  max: 1,
+  step: 0.05,
+  "aria-label": "Strength of the picture to trace",
+  title: "How strongly the picture to trace is shown",
+  oninput: () => {
+    image.style.opacity = opacity.value;
+  },
+  onchange: () => commit({ ...now, background: { ...now.background, opacity: +opacity.value } }, "background"),
+});
+const traced = el(
+  "span",
+  { class: "mq-traced" },
+  opacity,
+  button("x", "Remove the picture to trace", () => commit({ ...now, background: null }, "background")),
+);
+const svg = (tag, attrs, ...children) => {
+  const node = document.createElementNS(NS, tag);
+  for (const [k, v] of Object.entries(attrs)) node.setAttribute(k, v);
+  node.append(...children);
+  return node;
+};
+const image = el("img", { class: "mq-trace", alt: "", draggable: "false" });
+const people = svg("g", {}),
+  marks = svg("g", {});
+const board = svg(
+  "svg",
+  { tabindex: 0, role: "application", "aria-label": "Pose: drag the joints; arrow keys move the chosen one" },
+  people,
+  marks,
+);
+const hint = el(
+  "div",
+  { class: "mq-pad-hint" },
+  el("strong", { text: "Nobody is here yet" }),
+  el("span", { text: "Choose a ready pose, or drop a picture to trace" }),
+);
+const stage = el("div", { class: "mq-stage mq-pose-stage" }, image, board, hint);
+const said = el("span", { class: "mq-pose-said", role: "status" }),
+  toggle = el("button", { type: "button", class: "mq-link", onclick: () => act.toggle() });
+const figures = P.PRESETS.map(([name, figure]) =>
+  el(
+    "button",
+    { type: "button", class: "mq-preset", "aria-label": name, title: name, onclick: () => act.preset(figure) },
+    pictogram(figure),
+    el("span", { text: name }),
+  ),
+);
+root.append(
+  el(
+    "div",
+    { class: "mq-toolbar", role: "toolbar", "aria-label": "Posing tools" },
+    el("span", { class: "mq-group" }, tools.add, tools.copy, tools.mirror, tools.remove),
+    el("span", { class: "mq-group" }, tools.undo, tools.redo),
+    el(
+      "span",
+      { class: "mq-group mq-right" },
+      traced,
+      button("image", "Picture to trace", () => pictureFile.click(), { caption: "Trace" }),
+      button("upload", "Open a pose: a JSON file of OpenPose", () => poseFile.click()),
+      tools.save,
+      pictureFile,
+      poseFile,
+    ),
+  ),
+  el(
+    "div",
+    { class: "mq-pose-desk" },
+    el("div", {}, stage, el("div", { class: "mq-pose-line" }, said, toggle)),
+    el("div", { class: "mq-presets", role: "group", "aria-label": "Ready poses" }, ...figures),
+  ),
+);
+
+function read(value) {
+  const given = value && Array.isArray(value.people) ? value : { people: [] };
+  const whole = given.people.map((p) => p?.pose_keypoints_2d).filter((k) => k?.length === 54);
+  return {
+    w: given.canvas_width || 512,
+    h: given.canvas_height || 512,
+    people: whole.map((k) => P.fill(Array.from(k, Number))),
+    background: given.background || null,
+  };
+}
+const written = (pose) => ({
+  canvas_width: pose.w,
+  canvas_height: pose.h,
+  people: pose.people.map((k) => ({ pose_keypoints_2d: k })),
+});
+// On a canvas of another aspect; while nothing is changed meanwhile, each starts from the pose as it was made.
+function refit(w, h) {
+  const whole = unfitted?.shown === now ? unfitted.pose : now;
+  now = P.onto(whole, w, h);
+  unfitted = { pose: whole, shown: now };
+  props.value = { ...written(now), background: now.background };
+}
+
+// ---- what is seen
+function pictogram(figure) {
+  const k = P.placed(figure, 30, 60, 60),
+    box = P.bounds(k);
+  const drawn = svg("svg", { viewBox: `0 ${box.top - 6} 60 ${box.bottom - box.top + 12}`, "aria-hidden": "true" });
+  for (const [a, b] of P.LIMBS.slice(0, 13))
+    drawn.append(svg("line", { x1: k[3 * a], y1: k[3 * a + 1], x2: k[3 * b], y2: k[3 * b + 1] }));
+  drawn.append(svg("circle", { cx: k[0], cy: k[1], r: 4.5 }));
+  return drawn;
+}
+const side = () => Math.sqrt(now.w * now.h);
+const unit = () => now.w / (board.getBoundingClientRect().width || now.w); // canvas units in a pixel of the screen
+function skeleton(k, chosen) {
+  const thick = Math.max(2, side() / 64),
+    group = svg("g", { class: chosen ? "mq-chosen" : "" });
+  P.LIMBS.forEach(([a, b], i) => {
+    if (k[3 * a + 2] && k[3 * b + 2])
+      group.append(
+        svg("line", {
+          x1: k[3 * a],
+          y1: k[3 * a + 1],
+          x2: k[3 * b],
+          y2: k[3 * b + 1],
+          stroke: P.dim(i),
+          "stroke-width": thick,
+        }),
+      );
+  });
+  for (const i of P.ALL) {
+    const place = { cx: k[3 * i], cy: k[3 * i + 1], "data-joint": i };
+    if (k[3 * i + 2]) group.append(svg("circle", { ...place, r: thick, fill: P.color(i) }));
+    else if (chosen) group.append(svg("circle", { ...place, r: thick * 0.8, class: "mq-missing" }));
+  }
+  return group;
+}
+// Where the handles of the chosen person are: always on the canvas, even when the person is larger.
+function handles(k) {
+  const b = P.bounds(k),
+    gap = side() / 64 + 14 * unit(),
+    rim = 12 * unit(),
+    within = (v, most) => Math.min(most - rim, Math.max(rim, v));
+  const box = { x: b.left - gap, y: b.top - gap, width: b.right - b.left + 2 * gap, height: b.bottom - b.top + 2 * gap };
+  return {
+    box,
+    scale: [within(box.x + box.width, now.w), within(box.y + box.height, now.h)],
+    turn: [within(box.x + box.width / 2, now.w), within(box.y - 20 * unit(), now.h)],
+  };
+}
+function drawMarks(k) {
+  marks.replaceChildren();
+  if (!k) return;
+  const { box, scale, turn } = handles(k),
+    u = unit(),
+    knob = (name, [x, y], title) =>
+      svg("circle", { class: "mq-knob", "data-knob": name, cx: x, cy: y, r: 7 * u }, svg("title", {}, title));
+  marks.append(
+    svg("rect", { ...box, rx: 6 * u, class: "mq-frame-of" }),
+    svg("line", { x1: box.x + box.width / 2, y1: box.y, x2: turn[0], y2: turn[1], class: "mq-stem" }),
+    knob("scale", scale, "Drag to scale (+ and -)"),
+    knob("turn", turn, "Drag to turn ([ and ])"),
+  );
+  if (joint >= 0)
+    marks.append(svg("circle", { cx: k[3 * joint], cy: k[3 * joint + 1], r: side() / 64 + 5 * u, class: "mq-ring-of" }));
+}
+function draw() {
+  const shown = drag?.people ?? now.people;
+  people.replaceChildren(...shown.map((k, i) => skeleton(k, i === who)));
+  drawMarks(shown[who]);
+}
+function show() {
+  if (who >= now.people.length) who = now.people.length - 1;
+  if (who < 0) joint = -1;
+  stage.style.setProperty("--aspect", now.w / now.h);
+  board.setAttribute("viewBox", `0 0 ${now.w} ${now.h}`);
+  const back = now.background?.url;
+  if (back && image.getAttribute("src") !== back) image.src = back;
+  if (!back) image.removeAttribute("src");
+  image.hidden = traced.hidden = !back;
+  image.style.opacity = opacity.value = now.background?.opacity ?? 0.5;
+  hint.hidden = now.people.length > 0 || Boolean(back);
+  for (const name of ["copy", "mirror", "remove"]) tools[name].disabled = who < 0;
+  tools.undo.disabled = !past.length;
+  tools.redo.disabled = !future.length;
+  tools.save.disabled = !now.people.length;
+  element.dataset.people = now.people.length;
+  describe();
+  draw();
+}
+function describe() {
+  const count = now.people.length,
+    all = count === 1 ? "1 person" : `${count} people`;
+  const of = count > 1 ? ` of person ${who + 1}` : "";
+  const name = joint >= 0 ? P.JOINTS[joint][0].toUpperCase() + P.JOINTS[joint].slice(1) + of : "";
+  const missing = joint >= 0 && !now.people[who][3 * joint + 2];
+  if (joint >= 0) said.textContent = missing ? `${name} is left out.` : `${name}.`;
+  else if (who >= 0) said.textContent = count > 1 ? `Person ${who + 1} of ${count}.` : "Drag a joint, or a limb to move the person.";
+  else said.textContent = count ? `${all}. Click one to choose it.` : "";
+  toggle.hidden = joint < 0;
+  toggle.textContent = missing ? "Put it back" : "Leave it out";
+}
+image.addEventListener("error", () => {
+  if (!now.background) return;
+  M.say("The picture to trace is not there any more.");
+  commit({ ...now, background: null }, "background");
+});
+
+// ---- one edit: what it was goes to the past, the new value to Python
+function commit(next, what) {
+  const again = nudged && nudged.what === what && Date.now() - nudged.at < 1000;
+  if (!again) past.push(now);
+  if (past.length > 200) past.shift();
+  nudged = what.startsWith("key") ? { what, at: Date.now() } : null;
+  future = [];
+  put(next, what);
+}
+function put(next, what) {
+  now = next;
+  show();
+  props.value = { ...written(now), background: now.background };
+  trigger("pose_edit", { what, people: now.people.length });
+}
+const changed = (k) => ({ ...now, people: now.people.map((old, i) => (i === who ? k : old)) });
+const change = (k, what) => commit(changed(k), what);
+function added(k) {
+  const next = { ...now, people: [...now.people, k] };
+  who = now.people.length;
+  joint = -1;
+  commit(next, "add");
+}
+const height = () => Math.min(0.9 * now.h, 1.25 * now.w);
+function free() {
+  const taken = now.people.map((k) => P.centre(k)[0] / now.w),
+    room = (x) => Math.min(0.24, ...taken.map((t) => Math.abs(t - x)));
+  return [0.5, 0.25, 0.75, 0.12, 0.88, 0.38, 0.62].reduce((a, b) => (room(b) > room(a) + 0.01 ? b : a)) * now.w;
+}
+const stand = (figure) => P.placed(figure, free(), (now.h + height() * 0.94) / 2, height());
+const act = {
+  add: () => added(stand(P.PRESETS[0][1])),
+  preset(figure) {
+    if (who < 0 && now.people.length === 1) who = 0;
+    if (who < 0) added(stand(figure));
+    else change(P.posed(now.people[who], figure), "preset");
+  },
+  copy() {
+    if (who >= 0) added(P.moved(now.people[who], now.w / 10, 0));
+  },
+  mirror() {
+    if (who >= 0) change(P.mirrored(now.people[who]), "mirror");
+  },
+  remove() {
+    if (who < 0) return;
+    const next = { ...now, people: now.people.filter((_, i) => i !== who) };
+    joint = -1;
+    commit(next, "remove");
+    M.say("The person is removed.", act.undo);
+  },
+  toggle() {
+    if (joint < 0) return;
+    const k = now.people[who];
+    change(P.withJoint(k, joint, k[3 * joint], k[3 * joint + 1], k[3 * joint + 2] ? 0 : 1), "toggle");
+  },
+  undo() {
+    if (!past.length) return;
+    nudged = null;
+    future.push(now);
+    put(P.onto(past.pop(), now.w, now.h), "undo");
+  },
+  redo() {
+    if (!future.length) return;
+    past.push(now);
+    put(P.onto(future.pop(), now.w, now.h), "redo");
+  },
+};
+M.on(element, "pose", (name) => act[name]());
+
+// ---- mouse, pen, finger
+const at = (e) => {
+  const box = board.getBoundingClientRect();
+  return [((e.clientX - box.left) * now.w) / box.width, ((e.clientY - box.top) * now.h) / box.height];
+};
+const far = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
+function off([x, y], [ax, ay], [bx, by]) {
+  const length = (bx - ax) ** 2 + (by - ay) ** 2,
+    t = length ? Math.min(1, Math.max(0, ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length)) : 0;
+  return far([x, y], [ax + t * (bx - ax), ay + t * (by - ay)]);
+}
+const place = (k, i) => [k[3 * i], k[3 * i + 1]];
+const inFront = () => now.people.map((_, i) => i).sort((a, b) => (b === who) - (a === who) || b - a);
+function nearest(found, distance, reach) {
+  const best = found.reduce((a, b) => (distance(b) < distance(a) ? b : a), found[0]);
+  return best !== undefined && distance(best) <= reach ? best : undefined;
+}
+// What lies under the pointer: a knob, a joint, or a limb, which stands for the whole person.
+function under(point, reach) {
+  if (who >= 0) {
+    const { scale, turn } = handles(now.people[who]);
+    const knob = nearest(["scale", "turn"], (name) => far(point, name === "scale" ? scale : turn), reach);
+    if (knob) return { how: knob, person: who, joint };
+  }
+  for (const person of inFront()) {
+    const k = now.people[person],
+      seen = person === who ? P.ALL : P.on(k),
+      hit = nearest(seen, (i) => far(point, place(k, i)), reach);
+    if (hit !== undefined) return { how: "joint", person, joint: hit };
+  }
+  for (const person of inFront()) {
+    const k = now.people[person],
+      whole = P.LIMBS.filter(([a, b]) => k[3 * a + 2] && k[3 * b + 2]);
+    if (nearest(whole, ([a, b]) => off(point, place(k, a), place(k, b)), reach))
+      return { how: "person", person, joint: -1 };
+  }
+  return null;
+}
+const reachOf = (e) => (e.pointerType === "touch" ? 24 : 14) * unit();
+const inside = ([x, y]) => [Math.min(now.w, Math.max(0, x)), Math.min(now.h, Math.max(0, y))];
+function dragged(k, { how, start, joint: held }, point) {
+  const [dx, dy] = [point[0] - start[0], point[1] - start[1]],
+    middle = P.centre(k),
+    angle = ([x, y]) => Math.atan2(y - middle[1], x - middle[0]);
+  if (how === "joint") return P.withJoint(k, held, ...inside([k[3 * held] + dx, k[3 * held + 1] + dy]));
+  if (how === "person") return P.moved(k, dx, dy);
+  if (how === "turn") return P.turned(k, middle, angle(point) - angle(start));
+  const corner = [P.bounds(k).left, P.bounds(k).top];
+  return P.scaled(k, corner, Math.max(0.1, far(point, corner) / Math.max(1, far(start, corner))));
+}
+// half a canvas beside it is the most
+const fits = (k) => P.ALL.every((i) => Math.abs(k[3 * i] / now.w - 0.5) < 1 && Math.abs(k[3 * i + 1] / now.h - 0.5) < 1);
+board.addEventListener("pointerdown", (e) => {
+  if (e.button > 0 || !e.isPrimary || drag) return;
+  e.preventDefault();
+  board.focus({ preventScroll: true });
+  const start = at(e),
+    hit = under(start, reachOf(e));
+  who = hit ? hit.person : -1;
+  joint = hit ? hit.joint : -1;
+  if (hit) {
+    board.setPointerCapture(e.pointerId);
+    drag = { ...hit, start, from: [e.clientX, e.clientY], people: null };
+  }
+  show();
+});
+board.addEventListener("pointermove", (e) => {
+  if (!drag || !e.isPrimary) {
+    if (!drag) board.dataset.over = under(at(e), reachOf(e))?.how ?? "";
+    return;
+  }
+  if (!drag.people && far(drag.from, [e.clientX, e.clientY]) < 3) return;
+  const k = dragged(now.people[who], drag, at(e));
+  if (fits(k)) drag.people = changed(k).people;
+  draw();
+});
+function lift(keep) {
+  if (!drag) return;
+  const done = drag;
+  drag = null;
+  if (keep && done.people) commit({ ...now, people: done.people }, done.how);
+  else draw();
+  if (keep && !done.people) tapped(done);
+}
+// Twice on a joint leaves it out or puts it back, with a finger, too: the browser's own dblclick needs a node that stays.
+let tap = { at: 0 };
+function tapped({ how, person, joint: held }) {
+  const again = Date.now() - tap.at < 450 && tap.person === person && tap.held === held;
+  tap = { at: again ? 0 : Date.now(), person, held };
+  if (again && how === "joint") act.toggle();
+}
+board.addEventListener("pointerup", () => lift(true));
+board.addEventListener("pointercancel", () => lift(false));
+
+// ---- keys, while the board has the focus
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+function nudge([dx, dy], by) {
+  const k = now.people[who];
+  if (joint < 0) return fits(P.moved(k, dx * by, dy * by)) && change(P.moved(k, dx * by, dy * by), "key-move");
+  const to = inside([k[3 * joint] + dx * by, k[3 * joint + 1] + dy * by]);
+  return change(P.withJoint(k, joint, ...to), `key-${who}-${joint}`);
+}
+const resize = (by) => {
+  const k = P.scaled(now.people[who], P.centre(now.people[who]), by);
+  if (fits(k)) change(k, "key-scale");
+};
+const turn = (by) => change(P.turned(now.people[who], P.centre(now.people[who]), by), "key-turn");
+const walk = (by) => {
+  joint = (joint + by + 18) % 18;
+  show();
+};
+const meet = (by) => {
+  who = (who + by + now.people.length) % now.people.length;
+  show();
+};
+const KEYS = {
+  Delete: () => (joint >= 0 ? now.people[who][3 * joint + 2] && act.toggle() : act.remove()),
+  Backspace: () => KEYS.Delete(),
+  "+": () => resize(1.05),
+  "-": () => resize(1 / 1.05),
+  "[": () => turn(-Math.PI / 36),
+  "]": () => turn(Math.PI / 36),
+  ".": () => walk(1),
+  ",": () => walk(-1),
+  PageDown: () => meet(1),
+  PageUp: () => meet(-1),
+};
+board.addEventListener("keydown", (e) => {
+  if (e.ctrlKey || e.metaKey || e.altKey || !now.people.length || drag) return;
+  const arrow = ARROWS[e.key];
+  if (!arrow && !KEYS[e.key]) return;
+  e.preventDefault();
+  if (who < 0) who = 0;
+  if (arrow) nudge(arrow, e.shiftKey ? 10 : 1);
+  else KEYS[e.key]();
+});
+
+// ---- files: a picture to trace, a pose
+async function trace(picture) {
+  if (!picture) return;
+  root.dataset.busy = "1";
+  try {
+    const { id } = await M.call("POST", "assets", picture);
+    commit({ ...now, background: { url: `./api/v1/assets/${id}`, opacity: 0.5 } }, "background");
+  } catch (error) {
+    M.say(error.message);
+  } finally {
+    delete root.dataset.busy;
+  }
+}
+async function open(file) {
+  if (file) trigger("pose_file", { text: await file.slice(0, 2_000_001).text() }); // a larger one is refused there
+}
+function save() {
+  const text = JSON.stringify(written(now), null, 1),
+    link = el("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: "pose.json" });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+root.addEventListener("dragover", (e) => {
+  e.preventDefault();
+  stage.classList.add("mq-over");
+});
+root.addEventListener("dragleave", () => stage.classList.remove("mq-over"));
+root.addEventListener("drop", (e) => {
+  e.preventDefault();
+  stage.classList.remove("mq-over");
+  const files = [...e.dataTransfer.files],
+    picture = files.find((f) => f.type.startsWith("image/"));
+  if (picture) trace(picture);
+  else if (files.length) open(files[0]);
+});
+root.addEventListener("paste", (e) => {
+  const item = [...e.clipboardData.items].find((i) => i.type.startsWith("image/"));
+  if (item) trace(item.getAsFile());
+});
+M.on(element, "trace", (url) => M.tool() === "pose" && commit({ ...now, background: { url, opacity: 0.5 } }, "background"));
+
+watch("value", () => {
+  const next = read(props.value);
+  const first = !element.dataset.ready && ready();
+  if (JSON.stringify(next) === JSON.stringify(now)) return;
+  if (props.value?.refit) refit(next.w, next.h);
+  else {
+    if (!first && (now.people.length || now.background)) {
+      past.push(now);
+      future = [];
+    } // what Python replaces can be undone too
+    now = next;
+    who = joint = -1;
+  }
+  show();
+});
+new ResizeObserver(draw).observe(stage);
+show();
+// The first value is the draft of this browser: to pose before it is there would be to pose on another canvas.
+function ready() {
+  element.dataset.ready = "1";
+  element.closest("#pose-editor")?.setAttribute("data-ready", "1");
+  root.classList.add("mq-usable");
+  M.loaded("pose", () => ({ ...written(now), background: now.background }));
+  return true;
+}
+if (props.value) ready();
