@@ -10,7 +10,7 @@ from studio import __version__
 
 PROGRAM = "python launch.py"
 SUITES = ("main", "store")
-CONTROL = "KIND=FILE[,annotate=NAME][,scale=X][,start=X][,end=X][,model=NAME]"
+CONTROL = "KIND=FILE[,annotate=NAME][,scale=X][,start=X][,end=X][,mode=WORD][,mask=FILE][,model=NAME]"
 
 
 class Parser(argparse.ArgumentParser):
@@ -109,7 +109,8 @@ def _generate(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=CONTROL,
-        help="a finished map, light on black, or a photo to annotate",
+        help="a finished map, light on black, or a photo to annotate; mode is balanced, prompt or control; "
+        "resize=crop|fill|stretch fits a map of another aspect",
     )
     add("--adapter", action="append", default=[], metavar="NAME[:WEIGHT]", help=argparse.SUPPRESS)
     add("--init", type=Path, metavar="FILE", help="a picture to begin with")

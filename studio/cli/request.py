@@ -18,9 +18,14 @@ CONTROL_KEYS = {
     "scale": "conditioning_scale",
     "start": "control_guidance_start",
     "end": "control_guidance_end",
+    "fidelity": "fidelity",
     "model": "model",
+    "mode": "mode",
+    "resize": "resize_mode",
+    "mask": "mask",
     "annotate": "annotator",
 }
+NUMBERS = ("scale", "start", "end", "fidelity")
 PICTURES = ("init_image", "mask_image")
 Keep = Callable[[bytes], str]
 Annotate = Callable[[str, str, Mapping[str, float]], dict[str, Any]]
@@ -65,12 +70,14 @@ def parse_control(text: str, keep: Keep, annotate: Annotate) -> dict[str, Any]:
     unit: dict[str, Any] = {"kind": kind}
     while len(parts) > 1 and (option := parts[-1].partition("="))[0] in CONTROL_KEYS:
         key, _, value = option
-        unit[CONTROL_KEYS[key]] = value if key in ("model", "annotate") else _number(value, f"--control {key}")
+        unit[CONTROL_KEYS[key]] = _number(value, f"--control {key}") if key in NUMBERS else value
         parts.pop()
     if not (kind and equals and parts[0]):
         raise InvalidRequestError(
             f"--control {text} names no kind and file.", field="controls", hint="Write it as scribble=FILE.png."
         )
+    if "mask" in unit:
+        unit["mask"] = keep(read_picture(Path(unit["mask"]), "controls"))
     picture = keep(read_picture(Path(",".join(parts)), "controls"))
     if "annotator" not in unit:
         return unit | {"map": picture}
@@ -107,8 +114,15 @@ def read_picture(path: Path, field: str) -> bytes:
 
 
 def _with_map(unit: Any, folder: Path, keep: Keep) -> Any:
-    values = cast(dict[str, Any], unit) if isinstance(unit, dict) else {}
-    return {**values, "map": _kept(values["map"], folder, "controls", keep)} if "map" in values else cast(object, unit)
+    if not isinstance(unit, dict):
+        return cast(object, unit)
+    values = dict(cast(dict[str, Any], unit))
+    for name in ("map", "mask", "source"):
+        if name in values:
+            values[name] = _kept(values[name], folder, "controls", keep)
+    if isinstance(images := values.get("images"), list):
+        values["images"] = [_kept(image, folder, "controls", keep) for image in cast(list[Any], images)]
+    return values
 
 
 def _kept(value: Any, folder: Path, field: str, keep: Keep) -> Any:

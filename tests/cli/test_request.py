@@ -1,7 +1,7 @@
 import pytest
 
 from studio.cli.parser import parse
-from studio.cli.request import build_request, parse_control, parse_options
+from studio.cli.request import build_request, parse_control, parse_options, read_params
 from studio.errors import InvalidRequestError
 from studio.params import AdapterRef, ControlUnit
 
@@ -76,6 +76,31 @@ def test_a_control_carries_its_options(pictures):
             model="mine",
         ),
     )
+
+
+def test_a_control_may_say_where_it_counts_and_who_matters_more(pictures):
+    made = request(
+        "--prompt", "", "--control", "reference=map.png,mask=mask.png,mode=prompt,resize=fill,fidelity=0.2,end=0.4"
+    )
+    assert made.controls == (
+        ControlUnit(
+            kind="reference",
+            map=keep(b"map"),
+            mask=keep(b"mask"),
+            mode="prompt",
+            resize_mode="fill",
+            fidelity=0.2,
+            control_guidance_end=0.4,
+        ),
+    )
+
+
+def test_the_pictures_of_a_control_in_a_settings_file_lie_beside_it(pictures):
+    (pictures / "all.toml").write_text(
+        'prompt = "x"\n[[controls]]\nkind = "reference"\nmap = "map.png"\nmask = "mask.png"\nimages = ["init.png"]\n'
+    )
+    (unit,) = read_params(pictures / "all.toml", keep)["controls"]
+    assert (unit["map"], unit["mask"], unit["images"]) == (keep(b"map"), keep(b"mask"), [keep(b"init")])
 
 
 def test_a_file_name_may_hold_commas_and_equals_signs(pictures):
