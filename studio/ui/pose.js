@@ -122,5 +122,80 @@ window.maquettePose ??= (() => {
       dy = (h - pose.h * by) / 2;
     return { ...pose, w, h, people: pose.people.map((k) => mapped(k, (x, y) => [x * by + dx, y * by + dy])) };
   }
-  return { JOINTS, LIMBS, PRESETS, ALL, color, dim, on, bounds, centre, moved, scaled, turned, mirrored, withJoint, placed, posed, fill, onto };
+
+  // ---- drawn, and under the pointer
+  const NS = "http://www.w3.org/2000/svg";
+  const svg = (tag, attrs, ...children) => {
+    const node = document.createElementNS(NS, tag);
+    for (const [k, v] of Object.entries(attrs)) node.setAttribute(k, v);
+    node.append(...children);
+    return node;
+  };
+  function pictogram(figure) {
+    const k = placed(figure, 30, 60, 60),
+      box = bounds(k);
+    const drawn = svg("svg", { viewBox: `0 ${box.top - 6} 60 ${box.bottom - box.top + 12}`, "aria-hidden": "true" });
+    for (const [a, b] of LIMBS.slice(0, 13))
+      drawn.append(svg("line", { x1: k[3 * a], y1: k[3 * a + 1], x2: k[3 * b], y2: k[3 * b + 1] }));
+    drawn.append(svg("circle", { cx: k[0], cy: k[1], r: 4.5 }));
+    return drawn;
+  }
+  function skeleton(k, chosen, thick) {
+    const group = svg("g", { class: chosen ? "mq-chosen" : "" });
+    LIMBS.forEach(([a, b], i) => {
+      if (k[3 * a + 2] && k[3 * b + 2])
+        group.append(
+          svg("line", {
+            x1: k[3 * a],
+            y1: k[3 * a + 1],
+            x2: k[3 * b],
+            y2: k[3 * b + 1],
+            stroke: dim(i),
+            "stroke-width": thick,
+          }),
+        );
+    });
+    for (const i of ALL) {
+      const place = { cx: k[3 * i], cy: k[3 * i + 1], "data-joint": i };
+      if (k[3 * i + 2]) group.append(svg("circle", { ...place, r: thick, fill: color(i) }));
+      else if (chosen) group.append(svg("circle", { ...place, r: thick * 0.8, class: "mq-missing" }));
+    }
+    return group;
+  }
+  const far = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
+  function off([x, y], [ax, ay], [bx, by]) {
+    const length = (bx - ax) ** 2 + (by - ay) ** 2,
+      t = length ? Math.min(1, Math.max(0, ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length)) : 0;
+    return far([x, y], [ax + t * (bx - ax), ay + t * (by - ay)]);
+  }
+  const place = (k, i) => [k[3 * i], k[3 * i + 1]];
+  function nearest(found, distance, reach) {
+    const best = found.reduce((a, b) => (distance(b) < distance(a) ? b : a), found[0]);
+    return best !== undefined && distance(best) <= reach ? best : undefined;
+  }
+  return {
+    JOINTS,
+    LIMBS,
+    PRESETS,
+    ALL,
+    on,
+    bounds,
+    centre,
+    moved,
+    scaled,
+    turned,
+    mirrored,
+    withJoint,
+    placed,
+    posed,
+    fill,
+    onto,
+    svg,
+    pictogram,
+    skeleton,
+    far,
+    off,
+    place,
+    nearest,
+  };
 })();

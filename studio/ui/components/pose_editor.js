@@ -2,8 +2,8 @@
 // as studio/skeleton.py has it. One "pose_edit" for each thing a person does, and "pose_file" with the text of a file.
 const M = window.maquette,
   P = window.maquettePose,
-  { el, button } = M;
-const NS = "http://www.w3.org/2000/svg";
+  { el, button } = M,
+  { svg, pictogram, skeleton, far, off, place, nearest } = P;
 const root = element.querySelector(".mq-pose-editor");
 let now = read(props.value),
   past = [],
@@ -51,12 +51,6 @@ const traced = el(
   opacity,
   button("x", "Remove the picture to trace", () => commit({ ...now, background: null }, "background")),
 );
-const svg = (tag, attrs, ...children) => {
-  const node = document.createElementNS(NS, tag);
-  for (const [k, v] of Object.entries(attrs)) node.setAttribute(k, v);
-  node.append(...children);
-  return node;
-};
 const image = el("img", { class: "mq-trace", alt: "", draggable: "false" });
 const people = svg("g", {}),
   marks = svg("g", {});
@@ -132,40 +126,8 @@ function refit(w, h) {
 }
 
 // ---- what is seen
-function pictogram(figure) {
-  const k = P.placed(figure, 30, 60, 60),
-    box = P.bounds(k);
-  const drawn = svg("svg", { viewBox: `0 ${box.top - 6} 60 ${box.bottom - box.top + 12}`, "aria-hidden": "true" });
-  for (const [a, b] of P.LIMBS.slice(0, 13))
-    drawn.append(svg("line", { x1: k[3 * a], y1: k[3 * a + 1], x2: k[3 * b], y2: k[3 * b + 1] }));
-  drawn.append(svg("circle", { cx: k[0], cy: k[1], r: 4.5 }));
-  return drawn;
-}
 const side = () => Math.sqrt(now.w * now.h);
 const unit = () => now.w / (board.getBoundingClientRect().width || now.w); // canvas units in a pixel of the screen
-function skeleton(k, chosen) {
-  const thick = Math.max(2, side() / 64),
-    group = svg("g", { class: chosen ? "mq-chosen" : "" });
-  P.LIMBS.forEach(([a, b], i) => {
-    if (k[3 * a + 2] && k[3 * b + 2])
-      group.append(
-        svg("line", {
-          x1: k[3 * a],
-          y1: k[3 * a + 1],
-          x2: k[3 * b],
-          y2: k[3 * b + 1],
-          stroke: P.dim(i),
-          "stroke-width": thick,
-        }),
-      );
-  });
-  for (const i of P.ALL) {
-    const place = { cx: k[3 * i], cy: k[3 * i + 1], "data-joint": i };
-    if (k[3 * i + 2]) group.append(svg("circle", { ...place, r: thick, fill: P.color(i) }));
-    else if (chosen) group.append(svg("circle", { ...place, r: thick * 0.8, class: "mq-missing" }));
-  }
-  return group;
-}
 // Where the handles of the chosen person are: always on the canvas, even when the person is larger.
 function handles(k) {
   const b = P.bounds(k),
@@ -197,7 +159,7 @@ function drawMarks(k) {
 }
 function draw() {
   const shown = drag?.people ?? now.people;
-  people.replaceChildren(...shown.map((k, i) => skeleton(k, i === who)));
+  people.replaceChildren(...shown.map((k, i) => skeleton(k, i === who, Math.max(2, side() / 64))));
   drawMarks(shown[who]);
 }
 function show() {
@@ -311,18 +273,7 @@ const at = (e) => {
   const box = board.getBoundingClientRect();
   return [((e.clientX - box.left) * now.w) / box.width, ((e.clientY - box.top) * now.h) / box.height];
 };
-const far = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
-function off([x, y], [ax, ay], [bx, by]) {
-  const length = (bx - ax) ** 2 + (by - ay) ** 2,
-    t = length ? Math.min(1, Math.max(0, ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length)) : 0;
-  return far([x, y], [ax + t * (bx - ax), ay + t * (by - ay)]);
-}
-const place = (k, i) => [k[3 * i], k[3 * i + 1]];
 const inFront = () => now.people.map((_, i) => i).sort((a, b) => (b === who) - (a === who) || b - a);
-function nearest(found, distance, reach) {
-  const best = found.reduce((a, b) => (distance(b) < distance(a) ? b : a), found[0]);
-  return best !== undefined && distance(best) <= reach ? best : undefined;
-}
 // What lies under the pointer: a knob, a joint, or a limb, which stands for the whole person.
 function under(point, reach) {
   if (who >= 0) {
