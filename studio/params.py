@@ -173,6 +173,13 @@ class GenerationParams:
         """Plain values for JSON, every field present."""
         return asdict(self)
 
+    def models(self) -> dict[str, str]:
+        """The name of every model that is needed, by content id."""
+        named = {self.checkpoint_id: self.checkpoint, self.vae_id: self.vae or ""}
+        for unit in self.controls:
+            named |= {unit.model_id: unit.model, unit.encoder_id: unit.encoder}
+        return {content: name for content, name in named.items() if content}
+
     def to_request(self) -> GenerationRequest:
         """The same generation as a request, for editing it again."""
         names = {field.name for field in fields(GenerationRequest)}

@@ -108,7 +108,7 @@ class Studio:
         self._check_guest(request, user)
         params, warnings = self.resolve(request)
         job = self.jobs.submit(params.to_dict(), owner=user.name, warnings=warnings)
-        self.library.mark_used(content_ids(params), at=job.created)
+        self.library.mark_used(set(params.models()), at=job.created)
         self.dispatcher.announce(job)
         self.dispatcher.wake()
         return Submitted(job=job, params=params, warnings=warnings)
@@ -370,12 +370,6 @@ class Studio:
         for asset_id in (*units, request.init_image, request.mask_image):
             if asset_id and not self.uploads.has(user.name, asset_id):
                 raise AssetError(f"The picture {asset_id[:16]!r} is not here.", hint="Upload it again.")
-
-
-def content_ids(params: GenerationParams) -> set[str]:
-    """The content ids of every model that the params name."""
-    controls = {name for unit in params.controls for name in (unit.model_id, unit.encoder_id)}
-    return {params.checkpoint_id, params.vae_id, *controls} - {""}
 
 
 def item_view(item: GalleryItem) -> dict[str, Any]:

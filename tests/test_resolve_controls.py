@@ -5,7 +5,6 @@ from studio.library.index import Library
 from studio.params import ControlUnit, GenerationRequest
 from studio.registry import load_registry
 from studio.resolve import Resolver
-from studio.services import content_ids
 from studio.settings import load_settings
 from tests.library import headers
 from tests.library.headers import write
@@ -64,7 +63,9 @@ def test_a_reference_brings_the_encoder_whose_features_its_adapter_reads(resolve
     assert unit.encoder == "clip-h"
     assert len(unit.encoder_id) == 64
     request = GenerationRequest(prompt="x", checkpoint="big", controls=(unit,))
-    assert unit.encoder_id in content_ids(resolver.resolve(request)[0])
+    params, _ = resolver.resolve(request)
+    kinds = {location.kind for location in resolver.library.locate(params).values()}
+    assert kinds == {"checkpoint", "ip_adapter", "image_encoder"}
 
 
 def test_an_adapter_without_its_encoder_is_refused_with_the_width(resolver):
@@ -75,6 +76,8 @@ def test_an_adapter_without_its_encoder_is_refused_with_the_width(resolver):
 def test_reference_only_needs_no_model(resolver):
     unit = unit_of(resolver, "reference_only", "huge", fidelity=0.2)
     assert (unit.model, unit.model_id, unit.fidelity) == ("", "", 0.2)
+    params, _ = resolver.resolve(GenerationRequest(prompt="x", checkpoint="big", controls=(unit,)))
+    assert {location.kind for location in resolver.library.locate(params).values()} == {"checkpoint"}
     with pytest.raises(InvalidRequestError, match="takes no model"):
         unit_of(resolver, "reference_only", model="depth")
 

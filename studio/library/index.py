@@ -190,17 +190,15 @@ class Library:
 
     def locate(self, params: GenerationParams) -> dict[str, ModelLocation]:
         """Every model that the params name, by content id. Raises: ModelNotFoundError, for one that is gone."""
-        wanted = [(params.checkpoint, params.checkpoint_id), *((c.model, c.model_id) for c in params.controls)]
-        wanted += [(params.vae, params.vae_id)] if params.vae else []
         by_id = {entry.id: entry for entry in self.entries() if entry.id}
-        for name, content in wanted:
+        for content, name in params.models().items():
             if content not in by_id:
                 unread = [e for e in self.entries() if e.name == name and e.usable and not e.id]
                 by_id |= {self.content_id(entry): entry for entry in unread}
             if content not in by_id:
                 raise ModelNotFoundError(f"The model {name} is not here any more, or its files have changed.")
-        found = {content: self.location(by_id[content]) for _, content in wanted}
-        for name, content in wanted:
+        found = {content: self.location(by_id[content]) for content in params.models()}
+        for content, name in params.models().items():
             if found[content].id != content:
                 raise ModelNotFoundError(
                     f"The files of the model {name} have changed.", hint="Ask for the picture anew."
