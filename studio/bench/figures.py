@@ -22,5 +22,5 @@ class Figure:
 
     def to_dict(self) -> dict[str, Any]:
         """The row of the JSON report."""
-        plain = {"value": round(self.value, 6), "bar": self.bar, "better": self.better}
+        plain = {"value": float(f"{self.value:.6g}"), "bar": self.bar, "better": self.better}
         return plain | {"ok": self.ok, "unit": self.unit}
