@@ -372,26 +372,10 @@ class Studio:
                 raise AssetError(f"The picture {asset_id[:16]!r} is not here.", hint="Upload it again.")
 
 
-def item_view(item: GalleryItem) -> dict[str, Any]:
-    """A picture of the gallery as plain values; links are relative to the page."""
-    return {
-        "id": item.id,
-        "job_id": item.job_id,
-        "url": f"api/v1/gallery/{item.id}/file",
-        "thumbnail_url": f"api/v1/gallery/{item.id}/thumbnail",
-        "width": item.width,
-        "height": item.height,
-        "seed": item.seed,
-        "prompt": item.prompt,
-        "created": item.created,
-        "starred": item.starred,
-    }
-
-
 def job_view(job: Job, gallery: Gallery) -> dict[str, Any]:
     """A job as plain values, with the links of those of its pictures that are still there."""
     items = [item for item_id in job.results if (item := gallery.get(item_id)) is not None]
-    return job.to_dict() | {"results": [item_view(item) for item in items]}
+    return job.to_dict() | {"results": [item.view() for item in items]}
 
 
 def result_saver(gallery: Gallery) -> Callable[[Job, Result], tuple[int, ...]]:

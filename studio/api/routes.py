@@ -19,7 +19,7 @@ from studio.api.models import models_router
 from studio.api.schemas import binary_body, file_answer, json_body, refusals, request_schema
 from studio.errors import InvalidRequestError, MissingError, StudioError
 from studio.params import GenerationRequest
-from studio.services import Studio, item_view
+from studio.services import Studio
 
 JobId = Annotated[str, Path(description="The id of a job.", max_length=64)]
 ItemId = Annotated[int, Path(description="The id of a picture in the gallery.", ge=0, le=2**62)]
@@ -144,13 +144,13 @@ def pictures_router(studio: Studio) -> APIRouter:
     ) -> list[dict[str, Any]]:
         """Your pictures, newest first, starting after the picture `before`."""
         items = studio.gallery_page(user_of(request), query=query, starred=starred, before=before, limit=limit)
-        return [item_view(item) for item in items]
+        return [item.view() for item in items]
 
     @router.get("/gallery/{item_id}")
     def item(item_id: ItemId, request: Request) -> dict[str, Any]:
         """One picture with the settings that made it."""
         found = studio.gallery_item(item_id, user_of(request))
-        return item_view(found) | {"params": found.params.to_dict(), "request": found.params.to_request().to_dict()}
+        return found.view() | {"params": found.params.to_dict(), "request": found.params.to_request().to_dict()}
 
     @router.get("/gallery/{item_id}/file", response_class=FileResponse, responses=file_answer("image/png", "The file."))
     def file(item_id: ItemId, request: Request, download: bool = False) -> Response:
@@ -170,7 +170,7 @@ def pictures_router(studio: Studio) -> APIRouter:
         starred = (await read_object(request)).get("starred", True)
         if not isinstance(starred, bool):
             raise InvalidRequestError("starred must be true or false.", field="starred")
-        return item_view(await run_in_threadpool(studio.star, item_id, starred, user_of(request)))
+        return (await run_in_threadpool(studio.star, item_id, starred, user_of(request))).view()
 
     @router.delete("/gallery/{item_id}")
     def delete(item_id: ItemId, request: Request) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def pictures_router(studio: Studio) -> APIRouter:
     @router.post("/gallery/{item_id}/restore")
     def restore(item_id: ItemId, request: Request) -> dict[str, Any]:
         """Bring a picture back from the trash."""
-        return item_view(studio.restore(item_id, user_of(request)))
+        return studio.restore(item_id, user_of(request)).view()
 
     return router
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from PIL import Image
 
@@ -23,6 +24,7 @@ from studio.messages import RawImage
 from studio.params import GenerationParams
 from studio.settings import Paths
 
+LINKS = {"": "file", "thumbnail_": "thumbnail"}
 TRASH_DAYS = 30
 PAGE_MAX = 500
 COLUMNS = "job_id, owner, path, thumbnail, width, height, seed, prompt, created, starred, deleted, params"
@@ -50,6 +52,12 @@ class GalleryItem:
     def params(self) -> GenerationParams:
         """The settings that made it. Raises: InvalidRequestError, if another version of the studio wrote them."""
         return GenerationParams.from_dict(json.loads(self.stored_params))
+
+    def view(self) -> dict[str, Any]:
+        """As front ends show it: plain values, links relative to the page."""
+        names = ("id", "job_id", "width", "height", "seed", "prompt", "created", "starred")
+        links = {f"{name}url": f"api/v1/gallery/{self.id}/{path}" for name, path in LINKS.items()}
+        return {name: getattr(self, name) for name in names} | links
 
 
 class Gallery:
