@@ -139,19 +139,24 @@ class Resolver:
 
     def _control(self, unit: ControlUnit, checkpoint: ModelEntry) -> ControlUnit:
         """The unit with its models named."""
-        for asset_id in (unit.map, *unit.images, *filter(None, [unit.mask])):
-            self._asset("controls", asset_id)
         if unit.kind == REFERENCE_ONLY:
             if unit.model:
                 raise InvalidRequestError("reference_only takes no model.", field="controls", hint="Leave it blank.")
-            return unit
+            return self._with_pictures(unit)
         entry = self.control_entry(unit.kind, unit.model, checkpoint)
+        self._with_pictures(unit)
         named = replace(unit, model=entry.name, model_id=self.library.content_id(entry))
         if entry.kind != "ip_adapter":
             return named
         encoder = self.library.find(unit.encoder, "image_encoder") if unit.encoder else None
         encoder = encoder or self.library.image_encoder_for(entry)
         return replace(named, encoder=encoder.name, encoder_id=self.library.content_id(encoder))
+
+    def _with_pictures(self, unit: ControlUnit) -> ControlUnit:
+        """The unit, if every picture that it names is here."""
+        for asset_id in (unit.map, *unit.images, *filter(None, [unit.mask])):
+            self._asset("controls", asset_id)
+        return unit
 
     def _asset(self, field_name: str, asset_id: str | None) -> str | None:
         if asset_id is not None and not self.has_asset(asset_id):
