@@ -86,6 +86,7 @@ def test_the_settings_of_a_picture_come_with_the_picture(gallery):
 
 def test_a_file_is_opened_by_the_keyboard_too(gallery, tmp_path, served):
     item = served.studio.gallery.page("local", limit=1)[0]
+    gallery.on("filechooser", lambda _: None)  # from here on the browser hands choosers over, which takes a moment
     gallery.locator("#gallery-search").focus()
     names = []
     while "Open a PNG" not in names and len(names) < 5:
