@@ -5,8 +5,20 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "studio"
-CORE = {"errors", "params", "messages", "registry", "hookspecs", "builtin", "annotators", "prompts", "files"}
-SHARED = CORE | {"settings", "database", "presets", "strokes", "skeleton", "access", "accounts", "lock"}
+CORE = {
+    "errors",
+    "params",
+    "inpainting",
+    "messages",
+    "registry",
+    "hookspecs",
+    "builtin",
+    "annotators",
+    "prompts",
+    "files",
+    "segments",
+}
+SHARED = CORE | {"settings", "database", "presets", "strokes", "painting", "skeleton", "access", "accounts", "lock"}
 SERVICES = {"services", "models", "resolve", "jobs", "library", "gallery"}
 ENGINE = {"library", "control", "adapters", "engine"}
 APP = {"app", "server", "sharing"}  # the wiring, and the process around the page
