@@ -13,7 +13,6 @@ from PIL import Image, ImageChops, ImageFilter
 
 from studio.errors import InvalidRequestError
 
-FILLS = ("original", "fill", "noise", "nothing")
 SURROUNDINGS = {"original": "edge", "fill": "blur", "noise": "noise", "nothing": "edge"}
 OVERLAP = 8
 LARGEST = 8192

@@ -16,6 +16,9 @@ from studio.errors import InvalidRequestError
 PARAMS_VERSION = 1
 CONTROL_MODES = ("balanced", "prompt", "control")
 RESIZE_MODES = ("crop", "fill", "stretch")
+FILLS = ("original", "fill", "noise", "nothing")
+PADDING_MAX, BLUR_MAX = 512, 64
+MASK_BLUR = 4  # pixels, as in A1111
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,8 @@ class AdapterRef:
 class GenerationRequest:
     """What a person or a program says; None means "choose for me" (the checkpoint's card, then our default).
 
-    Fields carry diffusers' names where it has one; `mask_image` is white where the picture may change.
+    Fields carry diffusers' names where it has one; `mask_image` is white where the picture may change. The fields about
+    the mask are explained at `GenerationParams`.
     Numbers are checked for range here and against the checkpoint when the request is resolved.
     """
 
@@ -111,6 +115,9 @@ class GenerationRequest:
     init_image: str | None = None
     mask_image: str | None = None
     strength: float | None = None
+    mask_padding: int | None = None
+    mask_blur: int | None = None
+    fill: str | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -132,6 +139,14 @@ class GenerationParams:
     The same params give the same bytes on one device and dtype. Sizes in pixels; scheduler, sigmas and
     timestep_spacing are registry names; strength is the share of the steps that img2img runs (1 without init_image);
     vae names an autoencoder instead of the checkpoint's own.
+
+    With a mask the finished picture is laid over the first one, which stays as it was, bit for bit, outside the mask:
+        mask_padding: None makes the whole picture anew at width x height. A number takes only the part that is
+            painted, and as many pixels around it; it is made at width x height and put back into the picture, which
+            keeps its own size ("only masked" of A1111, padding_mask_crop of diffusers). 0 to 512.
+        mask_blur: Pixels over which the new goes over into the old, the sigma of a Gaussian; 0 to 64.
+        fill: What the painted part begins from: "original", what is there; "fill", the blurred colours around it;
+            "noise"; or "nothing", latents of zeros. At a strength of 1 it counts for nothing.
     """
 
     prompt: str
@@ -154,9 +169,18 @@ class GenerationParams:
     init_image: str | None = None
     mask_image: str | None = None
     strength: float = 1.0
+    mask_padding: int | None = None
+    mask_blur: int = MASK_BLUR
+    fill: str = "original"
     vae: str | None = None
     vae_id: str = ""
     version: int = PARAMS_VERSION
+
+    def __post_init__(self) -> None:
+        if self.mask_padding is not None:
+            check_range("mask_padding", self.mask_padding, 0, PADDING_MAX)
+        check_range("mask_blur", self.mask_blur, 0, BLUR_MAX)
+        check_choice("fill", self.fill, FILLS)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -70,3 +70,20 @@ def test_a_wrong_request_is_refused_naming_the_field(data, field, says):
 def test_something_that_is_no_object_is_refused():
     with pytest.raises(InvalidRequestError, match="not an object"):
         GenerationRequest.from_dict(["prompt"])
+
+
+def test_params_written_before_masks_had_settings_are_read():
+    old = PARAMS.to_dict()
+    for name in ("mask_padding", "mask_blur", "fill"):
+        del old[name]
+    assert GenerationParams.from_dict(old) == PARAMS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("mask_padding", -1), ("mask_padding", 513), ("mask_blur", -1), ("mask_blur", 65), ("fill", "stars")],
+)
+def test_settings_of_a_mask_out_of_range_are_refused_by_name(name, value):
+    with pytest.raises(InvalidRequestError) as refused:
+        GenerationParams.from_dict(PARAMS.to_dict() | {name: value})
+    assert refused.value.field == name

@@ -88,7 +88,7 @@ def test_params_come_back_through_the_text_without_a_note():
         vae_id="cd" * 32,
     )
     read = read_infotext(write_infotext(given))
-    assert read.request == replace(given.to_request(), strength=None)
+    assert read.request == replace(given.to_request(), strength=None, mask_blur=None, fill=None)
     assert read.notes == ()
 
 
