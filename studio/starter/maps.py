@@ -6,25 +6,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from studio.segments import REGIONS
 from studio.starter.render import SEGMENTS, Bytes, draw_pose
 from studio.starter.shapes import Points
 
-# ADE20K's colours, as published segmentation ControlNets were taught them, where it has the class or one near it.
-PALETTE: dict[str, tuple[int, int, int]] = {
-    "sky": (6, 230, 230),
-    "ground": (120, 120, 70),  # earth
-    "house": (255, 9, 224),
-    "tree": (4, 200, 3),
-    "car": (0, 102, 200),
-    "boat": (173, 255, 0),
-    "balloon": (255, 0, 163),  # ball
-    "heart": (255, 194, 7),  # cushion
-    "star": (224, 255, 8),  # lamp
-    "flower": (255, 0, 0),
-    "fish": (255, 0, 122),  # animal
-    "mushroom": (204, 255, 4),  # plant
-    "person": (150, 5, 61),
-}
 LEAST_EDGE, MOST_EDGE = 40, 160
 
 
@@ -41,7 +26,7 @@ def depth_map(depth: Bytes) -> Bytes:
 def segment_map(segments: Bytes) -> Bytes:
     """Each region in its colour; what has none is black."""
     colors = np.zeros((256, 3), np.uint8)
-    for name, color in PALETTE.items():
+    for name, color in REGIONS.items():
         colors[SEGMENTS[name]] = color
     return colors[segments]
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from studio.control.reader import find_people
+from studio.segments import REGIONS
 from studio.starter import maps
 from studio.starter.annotator import joint_marks
 from studio.starter.measure import exact_maps, set_exam
@@ -60,7 +61,7 @@ def test_maps_are_pictures_in_the_size_of_the_scene(kind):
 
 
 def test_every_region_has_a_colour_of_its_own():
-    assert len(set(maps.PALETTE.values())) == len(maps.PALETTE)
+    assert len(set(REGIONS.values())) == len(REGIONS)
     scene = set_exam(1).scenes[0]
     shown = maps.segment_map(scene.segments)
     assert len(np.unique(shown.reshape(-1, 3), axis=0)) == len(np.unique(scene.segments))
