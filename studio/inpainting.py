@@ -5,6 +5,7 @@ and bottom, in pixels.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,20 @@ GREY = 127.5
 Box = tuple[int, int, int, int]
 Size = tuple[int, int]
 Values = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which part of a picture is made: `box` of one that measures `whole`, at `size`; sizes are width and height."""
+
+    whole: Size
+    box: Box
+    size: Size
+
+    def seen(self, image: Image.Image) -> Image.Image:
+        """What a picture that measures `whole` shows in the box, at `size`."""
+        part = image if self.box == (0, 0, *image.size) else image.crop(self.box)
+        return part if part.size == self.size else part.resize(self.size, Image.Resampling.LANCZOS)
 
 
 def opaque(image: Image.Image) -> Image.Image:

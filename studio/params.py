@@ -146,7 +146,7 @@ class GenerationParams:
             keeps its own size ("only masked" of A1111, padding_mask_crop of diffusers). 0 to 512.
         mask_blur: Pixels over which the new goes over into the old, the sigma of a Gaussian; 0 to 64.
         fill: What the painted part begins from: "original", what is there; "fill", the blurred colours around it;
-            "noise"; or "nothing", latents of zeros. At a strength of 1 it counts for nothing.
+            "noise"; or "nothing", latents of zeros. At a strength of 1 it hardly counts.
     """
 
     prompt: str

@@ -18,6 +18,7 @@ from studio.engine.units.ip_adapter import IPAdapterUnit
 from studio.engine.units.reference import ReferenceUnit
 from studio.engine.units.t2i_adapter import T2IAdapterUnit
 from studio.engine.units.unit import Setting, Unit
+from studio.inpainting import Window
 from studio.messages import ModelLocation
 from studio.params import ControlUnit, GenerationParams
 
@@ -35,38 +36,44 @@ class Conditions:
     load_image: LoadImage
     features: OrderedDict[tuple[str, bool, str], Tensor] = field(default_factory=OrderedDict[Any, Tensor])
 
-    def units(self, params: GenerationParams, models: Mapping[str, ModelLocation]) -> list[Unit]:
-        """A unit for each control that is on and has a model. Raises: ModelNotFoundError, if one cannot be loaded."""
-        return [self._unit(control, models, params) for control in _on(params) if control.model_id]
+    def units(self, params: GenerationParams, models: Mapping[str, ModelLocation], window: Window) -> list[Unit]:
+        """A unit for each control that is on and has a model; of maps and masks it sees what is in the window.
 
-    def references(self, params: GenerationParams, checkpoint: Checkpoint, *, tiled: bool) -> list[Unit]:
-        """A unit for each control that is on and needs no model; the autoencoder looks at their pictures."""
+        Raises: ModelNotFoundError, if one cannot be loaded.
+        """
+        return [self._unit(control, models, window) for control in _on(params) if control.model_id]
+
+    def references(
+        self, params: GenerationParams, checkpoint: Checkpoint, window: Window, *, tiled: bool
+    ) -> list[Unit]:
+        """A unit for each control that is on and needs no model; the autoencoder sees their pictures whole."""
         made: list[Unit] = []
         for control in _on(params):
             if not control.model_id:
-                shown = self._map(control, params) * 2 - 1
+                reference = fitted(self.load_image(control.map), window.size, control.resize_mode)
+                shown = to_unit_range(reference) * 2 - 1
                 latents = decoding.encode(checkpoint.vae, shown, tiled=tiled, warnings=[])
                 noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(FIRST_NOISE))
-                unit = ReferenceUnit(latents, noise.to(latents), self._setting(control, params), control.fidelity)
+                unit = ReferenceUnit(latents, noise.to(latents), self._setting(control, window), control.fidelity)
                 made.append(unit)
         return made
 
-    def _unit(self, control: ControlUnit, models: Mapping[str, ModelLocation], params: GenerationParams) -> Unit:
-        setting = self._setting(control, params)
+    def _unit(self, control: ControlUnit, models: Mapping[str, ModelLocation], window: Window) -> Unit:
+        setting = self._setting(control, window)
         location = models[control.model_id]
         model = self.store.control(location)
         if location.kind == "ip_adapter":
             return self._reference(model, models[control.encoder_id], control, setting)
-        shown = self._map(control, params).to(self.store.device)
+        shown = self._map(control, window).to(self.store.device)
         if location.kind == "t2i_adapter":
             return T2IAdapterUnit(model, shown, setting)
         return ControlNetUnit(model, shown, setting, control.kind)
 
-    def _setting(self, control: ControlUnit, params: GenerationParams) -> Setting:
+    def _setting(self, control: ControlUnit, window: Window) -> Setting:
         mask = None
         if control.mask:
-            size = (params.width, params.height)
-            mask = to_unit_range(self.load_image(control.mask).convert("L").resize(size))[:, :1].to(self.store.device)
+            shown = window.seen(self.load_image(control.mask).convert("L").resize(window.whole))
+            mask = to_unit_range(shown)[:, :1].to(self.store.device)
         return Setting(
             scale=control.conditioning_scale,
             start=control.control_guidance_start,
@@ -75,9 +82,10 @@ class Conditions:
             mask=mask,
         )
 
-    def _map(self, control: ControlUnit, params: GenerationParams) -> Tensor:
-        """(1, 3, H, W), 0 to 1, in the size of the picture."""
-        return to_unit_range(fitted(self.load_image(control.map), (params.width, params.height), control.resize_mode))
+    def _map(self, control: ControlUnit, window: Window) -> Tensor:
+        """(1, 3, H, W), 0 to 1: the map covers the whole picture, and what is in the window is shown."""
+        whole = fitted(self.load_image(control.map), window.whole, control.resize_mode)
+        return to_unit_range(window.seen(whole))
 
     def _reference(
         self, adapter: IPAdapter, encoder: ModelLocation, control: ControlUnit, setting: Setting

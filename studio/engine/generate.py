@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from studio.engine import decoding
-from studio.engine.conditions import Conditions, LoadImage, to_unit_range, wanted
-from studio.engine.denoise import Denoising, Keep, Step
+from studio.engine.conditions import Conditions, LoadImage, wanted
+from studio.engine.denoise import Denoising, Step
+from studio.engine.given import Given, read_source
 from studio.engine.prompt import Embedding
 from studio.engine.residency import is_out_of_memory
 from studio.engine.schedulers import build_scheduler
@@ -46,7 +45,10 @@ class Watch:
 
 @dataclass(frozen=True)
 class Generated:
-    """pictures: 8-bit RGB arrays (H, W, 3), one for each seed; seconds by phase; warnings as sentences."""
+    """pictures: 8-bit RGB arrays (H, W, 3), one for each seed; seconds by phase; warnings as sentences.
+
+    A picture measures width x height; the first picture's size where only its painted part was made anew.
+    """
 
     pictures: list[np.ndarray]
     seeds: list[int]
@@ -113,7 +115,8 @@ class Engine:
         with timer("load"):
             vae = models[params.vae_id] if params.vae_id else None
             checkpoint = self.store.checkpoint(models[params.checkpoint_id], vae)
-            units = self.conditions.units(params, models)
+            source = read_source(params, self.load_image)
+            units = self.conditions.units(params, models, source.window)
             placed = self.store.arrange(size_of_run(params, models), wanted(params, models), floor)
             warnings += [line for line in placed.plan.sentences[:4] if placed.plan.rung]
         watch.phase("encoding")
@@ -125,9 +128,9 @@ class Engine:
         seen = any(control.conditioning_scale and not control.model_id for control in params.controls)
         looks = params.init_image is not None or checkpoint.fills_in or seen
         with timer("encode"), placed.phase("decode") if looks else nullcontext():
-            picture = _Given(self, checkpoint, params, tiled=placed.plan.tiled_vae)
-            units += self.conditions.references(params, checkpoint, tiled=placed.plan.tiled_vae)
-        run = _Run(self, params, checkpoint, units, (told, untold), picture, watch)
+            given = Given(source, checkpoint, params.fill, tiled=placed.plan.tiled_vae)
+            units += self.conditions.references(params, checkpoint, source.window, tiled=placed.plan.tiled_vae)
+        run = _Run(self, params, checkpoint, units, (told, untold), given, watch)
         pictures: list[np.ndarray] = []
         seeds = [params.seed + i for i in range(params.count)]
         for start in range(0, params.count, BATCH):
@@ -137,39 +140,13 @@ class Engine:
             warnings += troubles
             watch.phase("decoding")
             with timer("decode"), placed.phase("decode"):
-                pictures += decode(checkpoint, latents, warnings, tiled=placed.plan.tiled_vae)
+                made = decode(checkpoint, latents, warnings, tiled=placed.plan.tiled_vae)
+                pictures += [source.put_back(picture) for picture in made]
         return Generated(pictures, seeds, timer.seconds, warnings)
 
     def _boosted(self, checkpoint: Checkpoint, units: list[Unit]) -> AbstractContextManager[list[str]]:
         modules = [unit.model for unit in units if isinstance(unit, ControlNetUnit)]
         return self.turbo.picture(checkpoint.unet, *modules) if self.turbo else nullcontext([])
-
-
-class _Given:
-    """The picture to begin with and the mask, as latents; both None for text to image.
-
-    beside: (1, 5, h, w), the mask and the latents of what it keeps, for a UNet that was trained to fill in; without a
-    picture it may change everything, and what is kept is grey.
-    """
-
-    def __init__(self, engine: Engine, checkpoint: Checkpoint, params: GenerationParams, *, tiled: bool) -> None:
-        self.latents: Tensor | None = None
-        self.mask: Tensor | None = None
-        self.beside: Tensor | None = None
-        size = (params.width, params.height)
-        picture, wide = torch.zeros(1, 3, size[1], size[0]), torch.ones(1, 1, size[1], size[0])
-        if params.init_image is not None:
-            image = engine.load_image(params.init_image).convert("RGB").resize(size, Image.Resampling.LANCZOS)
-            picture = to_unit_range(image) * 2 - 1
-            self.latents = encode(checkpoint, picture, tiled=tiled)
-        if params.mask_image is not None and self.latents is not None:
-            mask = to_unit_range(engine.load_image(params.mask_image).convert("L").resize(size))[:, :1]
-            wide = (mask > 0.5).float()
-            self.mask = F.interpolate(wide, size=self.latents.shape[2:], mode="nearest").to(self.latents)
-        if checkpoint.fills_in:
-            kept = encode(checkpoint, picture * (wide < 0.5), tiled=tiled)
-            self.beside = torch.cat([F.interpolate(wide, size=kept.shape[2:], mode="nearest").to(kept), kept], 1)
-            self.mask = None
 
 
 @dataclass
@@ -181,7 +158,7 @@ class _Run:
     checkpoint: Checkpoint
     units: list[Unit]
     embeds: tuple[Embedding, Embedding]
-    given: _Given
+    given: Given
     watch: Watch
 
     def denoise(self, seeds: list[int], before: int) -> Tensor:
@@ -195,8 +172,7 @@ class _Run:
         scheduler.set_timesteps(params.num_inference_steps, device=device)
         timesteps = _last_steps(scheduler, params)
         generators, noise = draw_noise(self.checkpoint, params, seeds)
-        noise = noise.to(device)
-        latents, keep = self._begin(scheduler, timesteps, noise)
+        latents = self._begin(scheduler, timesteps, noise.to(device), generators)
         count, batches = len(timesteps), -(-params.count // BATCH)
 
         def on_step(step: Step) -> None:
@@ -215,7 +191,7 @@ class _Run:
             added=self._added(len(seeds), guided),
             beside=self.given.beside,
             units=self.units,
-            keep=keep,
+            keep=self.given.keep(noise.to(device)),
             on_step=on_step,
         ).run(latents)
 
@@ -231,16 +207,12 @@ class _Run:
         sizes = torch.tensor([[height, width, 0, 0, height, width]], device=device, dtype=dtype)
         return {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}
 
-    def _begin(self, scheduler: object, timesteps: Tensor, noise: Tensor) -> tuple[Tensor, Keep | None]:
-        """The latents to start from, and what inpainting keeps."""
-        given, mask = self.given.latents, self.given.mask
-        start = noise * scheduler.init_noise_sigma  # type: ignore[attr-defined]
-        if given is None:
-            return start, None
-        given = given.expand(len(noise), -1, -1, -1)
-        if self.params.mask_image is None or self.params.strength < 1:
-            start = scheduler.add_noise(given, noise, timesteps[:1].repeat(len(noise)))  # type: ignore[attr-defined]
-        return start, None if mask is None else Keep(latents=given, mask=mask, noise=noise)
+    def _begin(self, scheduler: object, timesteps: Tensor, noise: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """The latents to start from."""
+        given = self.given.begin(generators)
+        if given is None or (self.params.mask_image is not None and self.params.strength >= 1):
+            return noise * scheduler.init_noise_sigma  # type: ignore[attr-defined]
+        return scheduler.add_noise(given, noise, timesteps[:1].repeat(len(noise)))  # type: ignore[attr-defined]
 
 
 def size_of_run(params: GenerationParams, models: Mapping[str, ModelLocation]) -> RunSize:
