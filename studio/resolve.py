@@ -4,30 +4,36 @@ import secrets
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+from PIL import Image
 
 from studio.errors import AssetError, InvalidRequestError
+from studio.inpainting import Size, changeable
 from studio.library.card import Card
 from studio.library.control_kinds import REFERENCE, REFERENCE_ONLY, UNION_KINDS
 from studio.library.fit import misfit
 from studio.library.index import Library, ModelEntry
 from studio.library.words import kind_word
-from studio.params import ControlUnit, GenerationParams, GenerationRequest, check_range
+from studio.params import MASK_BLUR, ControlUnit, GenerationParams, GenerationRequest, check_range
 from studio.registry import Registry
 
 SIDE_MIN, SIDE_MAX, SIDE_STEP = 64, 2048, 8
 STEPS_MAX, COUNT_MAX, PROMPT_MAX = 150, 64, 20_000
 SEED_MAX = 2**63 - COUNT_MAX
 ADAPTERS = ("lora", "embedding", "hypernetwork")
+ASPECT_OFF = 0.02
 SPACINGS = ("leading", "trailing", "linspace")
 
 
 @dataclass(frozen=True)
 class Resolver:
-    """Chooses and checks. `has_asset` tells whether an asset id is known."""
+    """Chooses and checks. `has_asset` tells whether an asset id is known, `open_image` opens the picture of one."""
 
     library: Library
     registry: Registry
     has_asset: Callable[[str], bool]
+    open_image: Callable[[str], Image.Image]
     default_checkpoint: str = ""
 
     def resolve(self, request: GenerationRequest) -> tuple[GenerationParams, tuple[str, ...]]:
@@ -62,9 +68,7 @@ class Resolver:
             count=_whole("count", request.count, 1, 1, COUNT_MAX),
             clip_skip=_whole("clip_skip", request.clip_skip, card.clip_skip, 0, 12),
             controls=controls,
-            init_image=self._asset("init_image", request.init_image),
-            mask_image=self._asset("mask_image", request.mask_image),
-            strength=_strength(request),
+            **self._first_picture(request, (width, height), notes),
             vae=vae.name if vae else None,
             vae_id=self.library.content_id(vae) if vae else "",
         )
@@ -165,6 +169,23 @@ class Resolver:
             )
         return asset_id
 
+    def _first_picture(self, request: GenerationRequest, size: Size, notes: "_Notes") -> dict[str, Any]:
+        """The fields about the picture to begin with and its mask."""
+        picture, mask = (self._asset(name, getattr(request, name)) for name in ("init_image", "mask_image"))
+        chosen: dict[str, Any] = {"init_image": picture, "mask_image": mask, "strength": _strength(request)}
+        if picture is None or mask is None:
+            if request.mask_padding is not None:
+                notes.lines.append("mask_padding was left out: it needs a mask.")
+            if picture is not None:
+                notes.stretched("picture", self.open_image(picture).size, size)
+            return chosen
+        first, padding = self.open_image(picture).size, request.mask_padding
+        if padding is None:
+            notes.stretched("picture", first, size)
+        notes.mask(self.open_image(mask), first, size if padding is None else first)
+        blur = MASK_BLUR if request.mask_blur is None else request.mask_blur
+        return chosen | {"mask_padding": padding, "mask_blur": blur, "fill": request.fill or "original"}
+
     def _sigmas(self, scheduler: str, sigmas: str) -> str:
         spec = self.registry.schedulers.get(_one_of("scheduler", scheduler, tuple(self.registry.schedulers)))
         assert spec is not None
@@ -197,6 +218,28 @@ class _Notes:
     def size(self, width: int | None, height: int | None, card: Card) -> tuple[int, int]:
         """Sides in pixels, multiples of 8; the checkpoint's native size where none is said."""
         return self._side("width", _given(width, card)), self._side("height", _given(height, card))
+
+    def stretched(self, what: str, given: Size, wanted: Size) -> None:
+        """Say that a picture has another aspect than it is used in."""
+        if abs(given[0] * wanted[1] / (given[1] * wanted[0]) - 1) > ASPECT_OFF:
+            sizes = f"{given[0]} x {given[1]} and was stretched to {wanted[0]} x {wanted[1]} pixels"
+            self.lines.append(f"The {what} measures {sizes}.")
+
+    def mask(self, mask: Image.Image, picture: Size, used: Size) -> None:
+        """Refuse a mask in which nothing may change; say what is odd about another one.
+
+        used: The size in which it is laid over the picture, which measures `picture`.
+        """
+        self.stretched("mask", mask.size, picture)
+        darkest, lightest = changeable(mask, used).getextrema()
+        if not lightest:
+            raise InvalidRequestError(
+                f"Nothing is white in the mask, as {used[0]} x {used[1]} pixels show it, so nothing would change.",
+                field="mask_image",
+                hint="Paint what may change, or leave the mask out to change the whole picture.",
+            )
+        if darkest:
+            self.lines.append("The mask covers the whole picture, so nothing of it is kept as it is.")
 
     def _side(self, name: str, value: int) -> int:
         check_range(name, value, SIDE_MIN, SIDE_MAX)

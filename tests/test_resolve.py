@@ -1,4 +1,5 @@
 import pytest
+from PIL import Image
 
 from studio.errors import AssetError, BaseModelMismatchError, InvalidRequestError, ModelNotFoundError
 from studio.library.index import Library
@@ -19,7 +20,9 @@ def resolver(tmp_path_factory):
     make_checkpoint(settings.paths.models / "checkpoints" / "big")
     make_checkpoint(settings.paths.models / "checkpoints" / "huge", width=2048)
     make_control(settings.paths.models / "controlnet" / "sd15_scribble")
-    return Resolver(Library(settings), load_registry(), lambda asset: asset == MAP)
+    return Resolver(
+        Library(settings), load_registry(), lambda asset: asset == MAP, lambda _: Image.new("RGB", (128, 128))
+    )
 
 
 def resolve(resolver, **fields):
