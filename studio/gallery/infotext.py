@@ -27,6 +27,8 @@ SAMPLERS = {
 SCHEDULES = {"karras": "Karras", "exponential": "Exponential", "beta": "Beta"}
 AUTOMATIC = {"dpmpp_2m": "karras", "dpmpp_2m_sde": "exponential"}
 PLAIN_SCHEDULES = {"uniform", "normal", "simple", "ddim", "sgm uniform"}
+CONTENTS = {"original": "original", "fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
+USUAL_PADDING = 32
 MIN_PAIRS = 3
 KEY = re.compile(r"\w[\w \-/]+")
 QUOTED = re.compile(r'"(?:\\.|[^\\"])+"')
@@ -74,6 +76,7 @@ def read_infotext(text: str) -> PictureSettings:
         "seed": reader.take("Seed", int),
         "clip_skip": reader.clip_skip(),
         "strength": reader.strength(),
+        **reader.mask(),
         **reader.size(),
         **reader.scheduler(),
     }
@@ -144,11 +147,24 @@ def _values(params: GenerationParams) -> dict[str, Any]:
         "VAE hash": params.vae_id[:10] or None,
         "VAE": params.vae,
         "Denoising strength": _number(params.strength) if params.init_image else None,
+        **_mask_values(params),
         "Clip skip": params.clip_skip + 1 if params.clip_skip else None,
         "Timestep spacing": params.timestep_spacing,
     }
     controls = {f"ControlNet {index}": _control(unit) for index, unit in enumerate(params.controls)}
     return values | controls | {"App": f"Maquette {__version__}"}
+
+
+def _mask_values(params: GenerationParams) -> dict[str, Any]:
+    if not (params.init_image and params.mask_image):
+        return {}
+    alone = params.mask_padding is not None
+    return {
+        "Mask blur": params.mask_blur or None,
+        "Inpaint area": "Only masked" if alone else None,
+        "Masked area padding": params.mask_padding,
+        "Masked content": CONTENTS[params.fill] if params.fill != "original" else None,
+    }
 
 
 def _control(unit: ControlUnit) -> str:
@@ -218,6 +234,17 @@ class _Reader:
             return None
         self.notes.append("The picture that this one was made from is not in the file; choose it again.")
         return strength
+
+    def mask(self) -> dict[str, Any]:
+        """How a mask was used; what the painted part began from is said by other programs only if it is unusual."""
+        blur, padding = self.take("Mask blur", int), self.take("Masked area padding", int)
+        alone = (self.take("Inpaint area", str) or "").lower() == "only masked"
+        content = self.take("Masked content", str)
+        fill = next((name for name, known in CONTENTS.items() if content and known == content.lower()), None)
+        if content and fill is None:
+            self.notes.append(f"The masked content {content[:40]!r} is not here; what was there is used.")
+        usual = USUAL_PADDING if padding is None else padding
+        return {"mask_blur": blur, "mask_padding": usual if alone else None, "fill": fill}
 
     def scheduler(self) -> dict[str, str | None]:
         label, schedule = self.values.pop("Sampler", ""), self.values.get("Schedule type", "Automatic")

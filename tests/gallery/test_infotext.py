@@ -157,6 +157,32 @@ def test_a_picture_to_picture_setting_asks_for_the_picture():
     assert "choose it again" in read.notes[0]
 
 
+@pytest.mark.parametrize("padding", [None, 0, 48])
+@pytest.mark.parametrize("fill", ["original", "fill", "noise", "nothing"])
+def test_how_a_mask_was_used_comes_back_through_the_text(padding, fill):
+    picture = {"init_image": "ab" * 32, "mask_image": "cd" * 32}
+    back = request_of(write_infotext(params(**picture, mask_padding=padding, mask_blur=6, fill=fill)))
+    assert (back.mask_padding, back.mask_blur, back.fill or "original") == (padding, 6, fill)
+
+
+def test_a_mask_is_written_as_other_programs_write_it():
+    picture = {"init_image": "ab" * 32, "mask_image": "cd" * 32}
+    text = write_infotext(params(**picture, strength=0.6, mask_padding=32, mask_blur=4, fill="noise"))
+    assert (
+        "Denoising strength: 0.6, Mask blur: 4, Inpaint area: Only masked, Masked area padding: 32, "
+        "Masked content: latent noise" in text
+    )
+    assert "Mask" not in write_infotext(params(init_image="ab" * 32, mask_padding=32, fill="noise"))
+
+
+def test_the_mask_of_another_program_is_read():
+    line = "Steps: 20, Sampler: Euler, Seed: 1, Mask blur: 8, Inpaint area: Only masked"
+    assert (request_of(line).mask_padding, request_of(line).mask_blur) == (32, 8)
+    read = read_infotext(f"{line}, Masked content: stars")
+    assert read.request.fill is None
+    assert "'stars'" in read.notes[0]
+
+
 def test_a_last_line_with_under_three_pairs_belongs_to_the_prompt():
     assert split_infotext("a house\nmood: calm, time: night") == ("a house\nmood: calm, time: night", "", {})
 
