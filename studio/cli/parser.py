@@ -115,7 +115,11 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add("--adapter", action="append", default=[], metavar="NAME[:WEIGHT]", help=argparse.SUPPRESS)
     add("--init", type=Path, metavar="FILE", help="a picture to begin with")
     add("--strength", type=float, metavar="X", help="how much of it changes, 0 to 1")
-    add("--mask", type=Path, metavar="FILE", help="white where it may change")
+    add("--mask", type=Path, metavar="FILE", help="white where it may change; elsewhere it stays bit for bit")
+    add("--mask-padding", type=int, metavar="N", help="make only the painted part anew, and N pixels around it")
+    add("--mask-blur", type=int, metavar="N", help="pixels over which the new goes over into the old (default: 4)")
+    add("--fill", metavar="WORD", help="what the painted part begins from: original, fill, noise or nothing")
+    add("--outpaint", type=_sides, metavar="L,T,R,B", help="paint on beyond the borders of --init, by so many pixels")
     add("--params", type=Path, metavar="FILE.toml", help="settings from a file; flags win over it")
     add("--out", type=Path, required=True, metavar="FILE.png", help="where the picture goes; more are FILE-2.png, ...")
     add("--json", action="store_true", help="print one JSON value last")
@@ -155,3 +159,10 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 0 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a number from 0 to 65535")
     return int(text)
+def _sides(text: str) -> tuple[int, ...]:
+    words = text.split(",")
+    if len(words) != 4 or not all(word.strip().isdecimal() for word in words) or not any(map(int, words)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the pixels at the left, top, right and bottom: 64,0,64,0")
+    return tuple(map(int, words))
+
+

@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
+from studio.cli.outpaint import outpaint
 from studio.errors import InvalidRequestError
 from studio.params import GenerationRequest
 
@@ -42,10 +43,19 @@ def build_request(flags: argparse.Namespace, keep: Keep, annotate: Annotate) -> 
         values["controls"] = [parse_control(text, keep, annotate) for text in flags.control]
     if flags.adapter:
         values["adapters"] = [parse_adapter(text) for text in flags.adapter]
-    for name, path in (("init_image", flags.init), ("mask_image", flags.mask)):
-        if path is not None:
-            values[name] = keep(read_picture(path, name))
+    values = _first_picture(flags, values, keep)
     return GenerationRequest.from_dict(values)
+
+
+def _first_picture(flags: argparse.Namespace, values: dict[str, Any], keep: Keep) -> dict[str, Any]:
+    """The values with the pictures of --init and --mask, on the larger canvas of --outpaint, whose size they take."""
+    paths = {"init_image": flags.init, "mask_image": flags.mask}
+    files = {name: read_picture(path, name) for name, path in paths.items() if path is not None}
+    if flags.outpaint:
+        files, (width, height) = outpaint(files, flags.outpaint, values.get("fill"))
+        if values.get("mask_padding") is None:
+            values = {"width": width, "height": height} | values
+    return values | {name: keep(data) for name, data in files.items()}
 
 
 def read_params(path: Path, keep: Keep) -> dict[str, Any]:
