@@ -1,8 +1,9 @@
 """A drawing as data, and as the picture a control model sees: light strokes on black.
 
-A drawing is {"w", "h", "strokes": [{"c", "s", "e", "p"}], "background"?}: the size of the pad that it was drawn on, and
-strokes in order, each with a colour c, a brush size s in pixels of the pad, e = 1 for the eraser, and
-p = [x, y, pressure, ...] from the first point to the last.
+A drawing is {"w", "h", "strokes": [{"c", "s", "e", "p"}], "base"?, "background"?}: the size of the pad that it was
+drawn on, and strokes in order, each with a colour c, a brush size s in pixels of the pad, e = 1 for the eraser, and
+p = [x, y, pressure, ...] from the first point to the last. The base, {"id", "box": [x, y, width, height], "source"?,
+"annotator"?, "options"?}, is a finished map under the strokes, which an annotator may have made of a photo.
 """
 
 import math
@@ -17,6 +18,7 @@ from studio.errors import InvalidRequestError
 
 FIELD = "strokes"
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+ASSET = re.compile(r"[0-9a-f]{64}")
 NOTHING_DRAWN = "Nothing is drawn yet."
 OVERSAMPLING = 4
 PAINT_AT_ONCE = 4e9
@@ -52,16 +54,43 @@ def clean_strokes(value: object, limits: StrokeLimits | None = None) -> dict[str
     drawing: dict[str, Any] = {"w": width, "h": height, "strokes": cleaned}
     if _coverage(drawing) > limits.paint:
         raise _wrong("it has too many wide strokes over one another", hint="Clear a part of it.")
+    if base := given.get("base"):
+        drawing["base"] = clean_base(base, limits)
     if background := given.get("background"):
         drawing["background"] = _background(background, limits)
     return drawing
 
 
-def is_empty(drawing: Mapping[str, Any]) -> bool:
+def clean_base(value: object, limits: StrokeLimits | None = None) -> dict[str, Any]:
+    """A finished map under what is drawn, checked. Raises: InvalidRequestError, saying what does not fit."""
+    limits, given = limits or StrokeLimits(), _object(value, "the map under it is not an object with id and box")
+    box = [_finite(number) for number in _list(given.get("box"), "the map under it has no box")]
+    if len(box) != 4 or min(box[2:]) <= 0 or max(map(abs, box)) > 2 * limits.side:
+        raise _wrong("the box of the map under it is not x, y, width, height")
+    base: dict[str, Any] = {"id": _asset_id(given.get("id")), "box": box}
+    if source := given.get("source"):
+        options = dict(_object(given.get("options") or {}, "the annotator's options are not an object"))
+        if len(options) > 20 or len(str(options)) > 4 * limits.background:
+            raise _wrong("the annotator's options are too many")
+        base |= {
+            "source": _asset_id(source),
+            "annotator": str(given.get("annotator") or "")[:60],
+            "options": {name: _finite(number) for name, number in options.items()},
+        }
+    return base
+
+
+def _asset_id(value: object) -> str:
+    if not isinstance(value, str) or not ASSET.fullmatch(value):
+        raise _wrong("the map under it is not the id of a picture")
+    return value
+
+
+def is_empty(drawing: Mapping[str, Any], base: Image.Image | None = None) -> bool:
     """Whether a cleaned drawing shows nothing: no stroke, all of it erased again, or all of it beside the pad."""
-    if all(stroke["e"] for stroke in drawing["strokes"]):
+    if base is None and all(stroke["e"] for stroke in drawing["strokes"]):
         return True
-    return rasterise(drawing, *_within(drawing["w"], drawing["h"], 512)).getbbox() is None
+    return rasterise(drawing, *_within(drawing["w"], drawing["h"], 512), base).getbbox() is None
 
 
 def require_drawn(drawing: Mapping[str, Any]) -> None:
@@ -74,8 +103,8 @@ def require_drawn(drawing: Mapping[str, Any]) -> None:
         )
 
 
-def rasterise(drawing: Mapping[str, Any], width: int, height: int) -> Image.Image:
-    """The map that a cleaned drawing gives, RGB of that size: white where a stroke is, black elsewhere.
+def rasterise(drawing: Mapping[str, Any], width: int, height: int, base: Image.Image | None = None) -> Image.Image:
+    """The map that a cleaned drawing gives, RGB of that size: white where a stroke is; elsewhere black, or the base.
 
     Follows the rule of a browser's 2D canvas: a dot at the first point, then round-capped segments, each as wide as the
     pressure at its end times the brush. The pad is stretched to the size asked for. Colours do not matter: what is
@@ -83,8 +112,12 @@ def rasterise(drawing: Mapping[str, Any], width: int, height: int) -> Image.Imag
     """
     factor = _oversampling(drawing, width, height)
     mask = Image.new("L", (width * factor, height * factor), 0)
-    draw = ImageDraw.Draw(mask)
     across, down = mask.width / drawing["w"], mask.height / drawing["h"]
+    if base is not None:
+        x, y, wide, high = (n * (down if i % 2 else across) for i, n in enumerate(drawing["base"]["box"]))
+        lying = base.convert("L").resize((max(1, round(wide)), max(1, round(high))), Image.Resampling.BICUBIC)
+        mask.paste(lying, (round(x), round(y)))
+    draw = ImageDraw.Draw(mask)
     for stroke in drawing["strokes"]:
         _draw_stroke(draw, stroke, (across, down), 0 if stroke["e"] else 255)
     return mask.resize((width, height), Image.Resampling.BOX).convert("RGB")

@@ -155,10 +155,6 @@ def _models(parser: argparse.ArgumentParser, common: Parser) -> None:
     adding.add_argument("--json", action="store_true", help="print one JSON value")
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a number from 0 to 65535")
-    return int(text)
 def _sides(text: str) -> tuple[int, ...]:
     words = text.split(",")
     if len(words) != 4 or not all(word.strip().isdecimal() for word in words) or not any(map(int, words)):
@@ -166,3 +162,7 @@ def _sides(text: str) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a number from 0 to 65535")
+    return int(text)

@@ -1,5 +1,6 @@
 """The section where pictures are made: the canvas and the form on the left, the result on the right."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,23 +15,21 @@ from studio.services import Studio
 from studio.ui.components.checkpoint_chooser import CheckpointChooser
 from studio.ui.components.open_slider import OpenSlider
 from studio.ui.components.own import OwnComponent
-from studio.ui.components.pose_editor import PoseEditor
-from studio.ui.components.sketch_pad import SketchPad
-from studio.ui.editors import EDITORS, POSE, SKETCH
+from studio.ui.editors import EDITORS
 from studio.ui.form import CUSTOM, SHAPES, defaults
 
 
 @dataclass(frozen=True, kw_only=True)
 class CreateTab:
     """Its widgets. `fields` are those that a draft keeps and a request is made of, by name; `pads` the editors of the
-    canvas, by the kind of control that each draws.
+    canvas, by the kind of control that each draws; canvas_notice speaks of the one in front.
     """
 
     fields: dict[str, Component]
     shape: gr.Dropdown
     preset: gr.Dropdown
     pads: dict[str, OwnComponent]
-    pose_notice: OwnComponent
+    canvas_notice: OwnComponent
     generate: gr.Button
     notice: OwnComponent
     words: OwnComponent
@@ -50,7 +49,7 @@ def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab
     start = defaults(present_card(studio))
     with gr.Row(elem_id="create", equal_height=False):
         with gr.Column(scale=55, min_width=320, elem_id="canvas-pane"):
-            pads, pose_notice, control = canvas(start)
+            pads, canvas_notice, control = canvas(start)
             with gr.Column(elem_id="prompt-card"):
                 with gr.Row(elem_id="prompt-row"):
                     prompt = prompt_box()
@@ -70,7 +69,7 @@ def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab
         shape=shape,
         preset=preset,
         pads=pads,
-        pose_notice=pose_notice,
+        canvas_notice=canvas_notice,
         generate=generate,
         notice=notice,
         words=words,
@@ -79,36 +78,14 @@ def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab
 
 
 def canvas(start: dict[str, Any]) -> tuple[dict[str, OwnComponent], OwnComponent, dict[str, Component]]:
-    """The tabs with their editors, the line that speaks of the pose, and how much the canvas counts."""
-    kind = OwnComponent("control_tabs", value=start["kind"], elem_id="control-tabs")
-    pads: dict[str, OwnComponent] = {SKETCH.kind: SketchPad(elem_id="sketch-pad")}
-    pads[POSE.kind] = PoseEditor(elem_id="pose-editor")
-    notice = OwnComponent("notice_line", elem_id="pose-notice")
-    return pads, notice, {"kind": kind, **control_row(start)}
-
-
-def control_row(start: dict[str, Any]) -> dict[str, Component]:
-    """Whether the canvas counts, and how much."""
-    with gr.Row(elem_id="control-row"):
-        use_sketch = gr.Checkbox(
-            start["use_sketch"],
-            label=EDITORS[start["kind"]].follow,
-            elem_id="use-sketch",
-            container=False,
-            min_width=150,
-            scale=0,
-        )
-        scale = OpenSlider(
-            0,
-            2,
-            start["conditioning_scale"],
-            step=0.05,
-            label="How closely",
-            elem_id="control-scale",
-            buttons=[],
-            min_width=180,
-        )
-    return {"use_sketch": use_sketch, "conditioning_scale": scale}
+    """The tabs with their editors, the line that speaks of the one in front, and the stack of what counts."""
+    tabs = [[e.kind, e.label, e.elem_id, e.follow, "picture" if e.picture else "unit"] for e in EDITORS.values()]
+    data = {"tabs": json.dumps(tabs)}
+    kind = OwnComponent("control_tabs", value=start["kind"], elem_id="control-tabs", data=data)
+    pads = {editor.kind: editor.component(editor.elem_id) for editor in EDITORS.values()}
+    notice = OwnComponent("notice_line", elem_id="canvas-notice")
+    stack = OwnComponent("control_stack", value=start["stack"], elem_id="control-stack", data=data)
+    return pads, notice, {"kind": kind, "stack": stack}
 
 
 def prompt_box() -> gr.Textbox:
@@ -178,9 +155,6 @@ def more_options(studio: Studio, start: dict[str, Any]) -> dict[str, Component]:
             width = gr.Number(start["width"], label="Width", step=8, elem_id="width", **number)
             height = gr.Number(start["height"], label="Height", step=8, elem_id="height", **number)
             skip = gr.Number(start["clip_skip"], label="Clip skip", elem_id="clip-skip", **number)
-        with gr.Row():
-            begin = OpenSlider(0, 1, 0.0, step=0.05, label="Canvas counts from (share)", elem_id="control-start")
-            end = OpenSlider(0, 1, 1.0, step=0.05, label="Canvas counts until (share)", elem_id="control-end")
     return {
         "num_inference_steps": steps,
         "guidance_scale": guidance,
@@ -190,6 +164,4 @@ def more_options(studio: Studio, start: dict[str, Any]) -> dict[str, Component]:
         "width": width,
         "height": height,
         "clip_skip": skip,
-        "control_guidance_start": begin,
-        "control_guidance_end": end,
     }

@@ -1,16 +1,37 @@
 """The tabs of the canvas: each has an editor for one kind of control, and keeps its drawing apart from the others."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from studio.access import User
-from studio.services import Drawing, Studio
+from studio.params import ControlUnit, GenerationRequest
+from studio.services import Studio
 from studio.ui.components import pose_editor, sketch_pad
+from studio.ui.components.own import OwnComponent
+from studio.ui.components.pose_editor import PoseEditor
+from studio.ui.components.sketch_pad import SketchPad
 
 Value = dict[str, Any]
-NOTHING_DRAWN = "Nothing is drawn, so the prompt alone decides."
-NOBODY_POSED = "Nobody is posed, so the prompt alone decides."
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What a tab adds to a request; nothing at all when nothing is drawn.
+
+    Fields:
+        unit: Of a control unit, such as its map, and the editor's data as an asset.
+        fields: Of the request itself, such as init_image.
+    """
+
+    unit: Mapping[str, Any] | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def empty(self) -> bool:
+        """Whether it adds nothing."""
+        return self.unit is None and not self.fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,20 +41,30 @@ class Editor:
     Fields:
         kind: The control kind that its drawing is sent as.
         name: How drafts and the browser's tab call its drawing.
-        follow: What the box beside it says.
+        label: The caption of the tab.
+        elem_id: The id of its editor in the page.
+        follow: What the box in the stack says.
         nothing: What is said when a picture is asked for and it is empty.
+        component: Makes the widget, given its elem_id.
         empty: Nothing drawn, for a picture of that width and height.
         readable: A drawing from a draft or a picture, laid onto such a canvas; empty if it cannot be read.
-        add: Keeps a drawing as assets, as a map of that size. Raises: InvalidRequestError.
+        add: Keeps a drawing as assets, for a picture of that size. Raises: InvalidRequestError.
+        restored: The drawing that made a picture, for a canvas of that size; None when the settings hold none.
+        picture: Whether it gives a picture to begin with, not a control.
     """
 
     kind: str
     name: str
+    label: str
+    elem_id: str
     follow: str
     nothing: str
+    component: Callable[[str], OwnComponent]
     empty: Callable[[int, int], Value]
     readable: Callable[[object, int, int], Value]
-    add: Callable[[Studio, Mapping[str, Any], tuple[int, int], User], Drawing]
+    add: Callable[[Studio, Mapping[str, Any], Size, User], Part]
+    restored: Callable[[Studio, GenerationRequest, Size, User], Value | None]
+    picture: bool = False
 
     def draft(self, browser: str) -> str:
         """The name of the draft that keeps its drawing; "" before the browser has said its own name."""
@@ -46,30 +77,86 @@ class Editor:
         return None if stays else sheet | {"refit": True}
 
 
-def _add_strokes(studio: Studio, drawing: Mapping[str, Any], size: tuple[int, int], user: User) -> Drawing:
-    return studio.add_strokes(sketch_pad.cleaned(drawing), size, user)
+def first_unit(request: GenerationRequest, kind: str) -> ControlUnit | None:
+    """The first control of that kind: the one that its tab shows."""
+    return next((unit for unit in request.controls if unit.kind == kind), None)
 
 
-def _add_pose(studio: Studio, drawing: Mapping[str, Any], size: tuple[int, int], user: User) -> Drawing:
-    return studio.add_pose(pose_editor.empty_pose(*size) | dict(drawing), size, user)
+def kept_data(studio: Studio, unit: ControlUnit, user: User) -> object | None:
+    """What the editor kept of the unit's drawing; None when it kept nothing, or it is not here."""
+    if not unit.editor or not studio.has_asset(unit.editor, user, ".json"):
+        return None
+    return studio.assets.open_json(unit.editor)
+
+
+def _strokes_of(kind: str) -> dict[str, Callable[..., Any]]:
+    """How a tab of strokes keeps and restores its drawing."""
+
+    def add(studio: Studio, drawing: Mapping[str, Any], size: Size, user: User) -> Part:
+        cleaned = sketch_pad.cleaned(drawing)
+        kept = studio.add_strokes(cleaned, size, user)
+        if kept.empty:
+            return Part()
+        return Part(unit={"kind": kind, "map": kept.map, "editor": kept.editor, **sketch_pad.origin(cleaned)})
+
+    def restored(studio: Studio, request: GenerationRequest, size: Size, user: User) -> Value | None:
+        unit = first_unit(request, kind)
+        if unit is None:
+            return None
+        if (kept := kept_data(studio, unit, user)) is not None:
+            return sketch_pad.readable(kept, *size)
+        return sketch_pad.over_map(unit.map, *size) if studio.has_asset(unit.map, user) else None
+
+    return {"add": add, "restored": restored}
+
+
+def _add_pose(studio: Studio, drawing: Mapping[str, Any], size: Size, user: User) -> Part:
+    kept = studio.add_pose(pose_editor.empty_pose(*size) | dict(drawing), size, user)
+    return Part() if kept.empty else Part(unit={"kind": "pose", "map": kept.map, "editor": kept.editor})
+
+
+def _restored_pose(studio: Studio, request: GenerationRequest, size: Size, user: User) -> Value | None:
+    unit = first_unit(request, "pose")
+    kept = None if unit is None else kept_data(studio, unit, user)
+    return None if kept is None else pose_editor.readable(kept, *size)
 
 
 SKETCH = Editor(
     kind="scribble",
     name="sketch",
+    label="Sketch",
+    elem_id="sketch-pad",
     follow="Follow the sketch",
-    nothing=NOTHING_DRAWN,
+    nothing="Nothing is drawn, so the prompt alone decides.",
+    component=lambda elem_id: SketchPad(elem_id=elem_id),
     empty=sketch_pad.empty_drawing,
     readable=sketch_pad.readable,
-    add=_add_strokes,
+    **_strokes_of("scribble"),
 )
 POSE = Editor(
     kind="pose",
     name="pose",
+    label="Pose",
+    elem_id="pose-editor",
     follow="Follow the pose",
-    nothing=NOBODY_POSED,
+    nothing="Nobody is posed, so the prompt alone decides.",
+    component=lambda elem_id: PoseEditor(elem_id=elem_id),
     empty=pose_editor.empty_pose,
     readable=pose_editor.readable,
     add=_add_pose,
+    restored=_restored_pose,
 )
-EDITORS = {editor.kind: editor for editor in (SKETCH, POSE)}
+EDGES = Editor(
+    kind="edges",
+    name="edges",
+    label="Edges",
+    elem_id="edges-pad",
+    follow="Follow the edges",
+    nothing="No edges are drawn, so the prompt alone decides.",
+    component=lambda elem_id: SketchPad(elem_id=elem_id, kind="edges", name="edges"),
+    empty=sketch_pad.empty_drawing,
+    readable=sketch_pad.readable,
+    **_strokes_of("edges"),
+)
+EDITORS = {editor.kind: editor for editor in (SKETCH, POSE, EDGES)}
+"""In the order of the tabs."""

@@ -1,14 +1,14 @@
 """The form as plain values: what its widgets hold, read into a request, and filled from one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from studio.library.card import Card
-from studio.params import ControlUnit, GenerationRequest
+from studio.params import GenerationRequest
 from studio.ui.editors import EDITORS, SKETCH
+from studio.ui.stack import Stack, finished_row, fresh_row, fresh_stack, row_of
 
-CONTROL_FIELDS = ("conditioning_scale", "control_guidance_start", "control_guidance_end")
 PLAIN_FIELDS = (
     "prompt",
     "negative_prompt",
@@ -45,15 +45,14 @@ def defaults(card: Card) -> dict[str, Any]:
         "sigmas": "default",
         "clip_skip": card.clip_skip,
         "kind": SKETCH.kind,
-        "use_sketch": True,
-        "conditioning_scale": 1.0,
-        "control_guidance_start": 0.0,
-        "control_guidance_end": 1.0,
+        "stack": fresh_stack(EDITORS),
     }
 
 
-def to_request(values: Mapping[str, Any], drawing: tuple[str, str] | None) -> GenerationRequest:
-    """The request that the form makes. drawing: asset ids of the map and of what made it; None for no control.
+def to_request(
+    values: Mapping[str, Any], controls: Sequence[Mapping[str, Any]] = (), fields: Mapping[str, Any] | None = None
+) -> GenerationRequest:
+    """The request that the form makes. controls, fields: what the tabs of the canvas add.
 
     Raises: InvalidRequestError, naming the field.
     """
@@ -63,27 +62,36 @@ def to_request(values: Mapping[str, Any], drawing: tuple[str, str] | None) -> Ge
     seed = (values.get("seed") or {}).get("seed")
     if seed is not None:
         data["seed"] = seed
-    if drawing is not None:
-        unit = {name: values[name] for name in CONTROL_FIELDS if values.get(name) is not None}
-        data["controls"] = [{"kind": values["kind"], "map": drawing[0], "editor": drawing[1], **unit}]
-    return GenerationRequest.from_dict(data)
+    if controls:
+        data["controls"] = [dict(unit) for unit in controls]
+    return GenerationRequest.from_dict(data | dict(fields or {}))
 
 
-def from_request(request: GenerationRequest, card: Card) -> dict[str, Any]:
-    """What the form holds for a request; blanks show what the checkpoint's card would choose."""
+def from_request(request: GenerationRequest, card: Card, shown: Sequence[str] = ()) -> dict[str, Any]:
+    """What the form holds for a request; blanks show what the checkpoint's card would choose.
+
+    shown: the kinds of those tabs whose drawing could be had; other controls become finished maps of the stack.
+    """
     given = {name: getattr(request, name) for name in PLAIN_FIELDS}
     values = defaults(card) | {name: value for name, value in given.items() if value is not None}
     values["seed"] = {"seed": request.seed}
-    unit = drawn_unit(request)
-    values["use_sketch"] = unit is not None or not request.prompt
-    if unit is not None:
-        values |= {name: getattr(unit, name) for name in ("kind", *CONTROL_FIELDS)}
+    values["stack"] = stack_of(request, shown)
+    if shown:
+        values["kind"] = shown[0]
     return values
 
 
-def drawn_unit(request: GenerationRequest) -> ControlUnit | None:
-    """The first control of the request that a tab of the canvas can show."""
-    return next((unit for unit in request.controls if unit.kind in EDITORS), None)
+def stack_of(request: GenerationRequest, shown: Sequence[str]) -> Stack:
+    """The stack for a request: its controls in their order, and the tabs that it does not use, left out."""
+    rows, used = list[dict[str, Any]](), set[str]()
+    for unit in request.controls:
+        has_tab = unit.kind in shown and unit.kind not in used
+        rows.append(row_of(unit) if has_tab else finished_row(unit))
+        used |= {unit.kind} if has_tab else set()
+    plain = not request.controls and request.init_image is None
+    on = plain and not request.prompt  # a picture without controls was made by its words alone
+    rest = [fresh_row(kind) | {"on": kind in shown or on} for kind in EDITORS if kind not in used]
+    return {"solo": "", "units": rows + rest}
 
 
 def size_of(shape: str, native: int) -> tuple[int, int]:

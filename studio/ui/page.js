@@ -31,6 +31,9 @@ window.maquette ??= (() => {
     mirror: "M12 3v18M9 7 3 17h6zM15 7l6 10h-6z",
     upload: "M12 15V4M7 9l5-5 5 5M4 20h16",
     copy: "M9 9h11v11H9zM5 15H4V4h11v1",
+    photo: "M4 8h3l2-3h6l2 3h3v11H4zM12 10a3.500 3.500 0 1 0 0 7 3.500 3.500 0 0 0 0-7z",
+    grip: "M9 6h.01M15 6h.01M9 12h.01M15 12h.01M9 18h.01M15 18h.01",
+    eye: "M2.500 12C5 7.500 8.300 5.500 12 5.500s7 2 9.500 6.500c-2.500 4.500-5.800 6.500-9.500 6.500S5 16.500 2.500 12zM12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6z",
     check: "m5 12 5 5 9-10",
   };
   const icon = (name) => {
@@ -283,73 +286,14 @@ window.maquette ??= (() => {
     } // too large: the server's draft is used
   });
 
-  const CTRL = navigator.platform.startsWith("Mac") ? "\u2318" : "Ctrl";
-  const KEYS = [
-    [`${CTRL} + Enter`, "Generate"],
-    ["Esc", "Cancel the running picture"],
-    ["1, 2", "Sketch, Pose"],
-    ["B", "Brush"],
-    ["E", "Eraser"],
-    ["[  and  ]", "Thinner, thicker"],
-    [`${CTRL} + Z`, "Undo on the canvas"],
-    [`${CTRL} + Shift + Z`, "Redo on the canvas"],
-    ["Arrows", "Move the chosen joint; with Shift, ten steps"],
-    [",  and  .", "Choose the joint before, the next joint"],
-    ["Delete", "Leave the joint out, or remove the person"],
-    ["+  and  -", "Scale the chosen person"],
-    ["?", "This list"],
-  ];
-  const showKeys = () => {
-    const dialog = el(
-      "dialog",
-      { class: "mq-dialog", "aria-label": "Shortcuts" },
-      el("h2", { text: "Shortcuts" }),
-      el("dl", {}, ...KEYS.flatMap(([key, what]) => [el("dt", { text: key }), el("dd", { text: what })])),
-      el("button", { type: "button", class: "mq-plain", text: "Close", onclick: () => dialog.close() }),
-    );
-    dialog.addEventListener("close", () => dialog.remove());
-    document.body.append(dialog);
-    dialog.showModal();
-  };
   const typing = (target) =>
     target.closest?.("input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable], dialog");
   const tool = () => document.getElementById("canvas-pane")?.dataset.tool ?? "scribble"; // the tab of the canvas
-  const visible = (node) => node && node.offsetParent !== null;
-  document.addEventListener("keydown", (e) => {
-    const key = e.key.toLowerCase(),
-      command = e.ctrlKey || e.metaKey;
-    if (command && key === "enter") {
-      e.preventDefault();
-      document.activeElement?.blur?.(); // so that what was typed last counts, and Esc cancels
-      document.getElementById("generate")?.click();
-      return;
-    }
-    if (e.defaultPrevented || typing(e.target) || document.querySelector("dialog[open]")) return;
-    if (key === "escape") {
-      const stop = document.getElementById("cancel");
-      if (visible(stop)) stop.click();
-      return;
-    }
-    if (key === "?") {
-      e.preventDefault();
-      showKeys();
-      return;
-    }
-    if (!visible(document.getElementById("canvas-pane"))) return;
-    const sketching = tool() === "scribble";
-    if (!command && !e.altKey && /^[1-6]$/.test(key)) {
-      e.preventDefault();
-      emit("tab", key - 1);
-      return;
-    }
-    const wanted = command
-      ? { z: e.shiftKey ? "redo" : "undo", y: "redo" }[key]
-      : sketching && !e.altKey && { b: "brush", e: "eraser", "[": "thinner", "]": "thicker" }[key];
-    if (wanted) {
-      e.preventDefault();
-      emit(sketching ? "pad" : "pose", wanted);
-    }
-  });
+
+  // ---- the maps of the canvas as small pictures: whoever edits one says how it is drawn, and "drawn" after each change
+  const thumbs = new Map(); // kind of the control -> (context, w, h) => whether there is anything
+  const thumb = (kind, draw) => thumbs.set(kind, draw);
+
   for (const name of ["dragover", "drop"]) document.addEventListener(name, (e) => e.preventDefault()); // a missed drop must not leave the page
   // on a phone the result lies under the form: go there once the picture was taken on, unless the hand does something else
   let pressed = false;
@@ -387,7 +331,8 @@ window.maquette ??= (() => {
     left,
     loaded,
     insertWord,
-    showKeys,
+    thumb,
+    thumbs,
     typing,
     tool,
     refreshRecent,

@@ -11,8 +11,10 @@ from studio.registry import blamed
 from studio.services import Studio
 from studio.ui.components.checkpoint_chooser import CheckpointChooser
 from studio.ui.components.own import OwnComponent
-from studio.ui.create_events import CreateEvents, wire_create
+from studio.ui.create_drafts import DraftEvents
+from studio.ui.create_events import CreateEvents
 from studio.ui.create_tab import build_create_tab, present_card
+from studio.ui.create_wiring import wire_create
 from studio.ui.gallery_tab import build_gallery_tab
 from studio.ui.models_tab import build_models_tab
 from studio.ui.settings_tab import build_settings_tab
@@ -24,6 +26,7 @@ STYLES = (
     "bar.css",
     "said.css",
     "create.css",
+    "stack.css",
     "pose.css",
     "form.css",
     "result.css",
@@ -32,7 +35,7 @@ STYLES = (
     "models.css",
     "details.css",
 )
-SCRIPTS = ("page.js", "pose.js", "models.js", "models_correction.js")
+SCRIPTS = ("page.js", "keys.js", "pads.js", "pose.js", "models.js", "models_correction.js")
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -57,8 +60,8 @@ def build(studio: Studio) -> gr.Blocks:
                     build_extension_tab(row, studio)
             with gr.Tab("Settings", id="settings"):
                 build_settings_tab(studio, page)
-        events = CreateEvents(studio=studio, tab=tab, browser=browser, left=left, sections=sections)
-        wire_create(page, events, [tab.result, gallery])
+        create = CreateEvents(studio=studio, tab=tab, sections=sections)
+        wire_create(page, DraftEvents(create=create, browser=browser, left=left), [tab.result, gallery])
     page.queue(default_concurrency_limit=None, api_open=False)
     return page
 

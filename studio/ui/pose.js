@@ -173,6 +173,29 @@ window.maquettePose ??= (() => {
     const best = found.reduce((a, b) => (distance(b) < distance(a) ? b : a), found[0]);
     return best !== undefined && distance(best) <= reach ? best : undefined;
   }
+  // The people as on the map, into a canvas of w by h; false when nobody is there.
+  function paint(on, pose, w, h) {
+    if (!pose.people.length) return false;
+    const unit = Math.sqrt(pose.w * pose.h);
+    on.fillStyle = "#000";
+    on.fillRect(0, 0, w, h);
+    on.save();
+    on.scale(w / pose.w, h / pose.h);
+    on.lineCap = "round";
+    on.lineWidth = unit / 32;
+    for (const k of pose.people) {
+      LIMBS.forEach(([a, b], i) => {
+        if (!k[3 * a + 2] || !k[3 * b + 2]) return;
+        on.strokeStyle = dim(i);
+        on.beginPath();
+        on.moveTo(...place(k, a));
+        on.lineTo(...place(k, b));
+        on.stroke();
+      });
+    }
+    on.restore();
+    return true;
+  }
   return {
     JOINTS,
     LIMBS,
@@ -193,6 +216,7 @@ window.maquettePose ??= (() => {
     svg,
     pictogram,
     skeleton,
+    paint,
     far,
     off,
     place,

@@ -314,7 +314,7 @@ def test_messages_on_a_phone_leave_the_button_free(visit):
 
 def test_the_result_stays_in_view_beside_a_long_form(page):
     page.click("#more > button")
-    page.locator("#control-end").scroll_into_view_if_needed()
+    page.locator("#clip-skip").scroll_into_view_if_needed()
     assert page.evaluate("scrollY") > 200
     assert page.locator("#result").bounding_box()["y"] >= 0
 

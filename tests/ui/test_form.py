@@ -9,35 +9,89 @@ from studio.ui.components.sketch_pad import cleaned, empty_drawing, fitted, read
 from studio.ui.editors import EDITORS, POSE
 from studio.ui.example import house
 from studio.ui.form import CUSTOM, SHAPES, defaults, from_request, kept_by_tab, shape_of, size_of, to_request
+from studio.ui.stack import clean_stack, counted, fresh_row, fresh_stack, name_of, settings
 
 CARD = Card(name="starter", native_size=128, num_inference_steps=20, guidance_scale=5.0)
 MAP, EDITOR = "a" * 64, "b" * 64
 
 
+def unit_of(row, kind=None):
+    """What a tab's drawing becomes: the row's settings and the assets."""
+    return {"kind": kind or row["kind"], "map": MAP, "editor": EDITOR, **settings(row)}
+
+
 def test_a_form_read_into_a_request_and_back_is_the_same():
-    values = defaults(CARD) | {"prompt": "a boat", "seed": {"seed": 7}, "conditioning_scale": 1.5, "scheduler": "ddim"}
-    assert from_request(to_request(values, (MAP, EDITOR)), CARD) == values
+    values = defaults(CARD) | {"prompt": "a boat", "seed": {"seed": 7}, "scheduler": "ddim"}
+    rows = [row | {"on": row["kind"] == "scribble"} for row in values["stack"]["units"]]
+    rows[0] |= {"conditioning_scale": 1.5, "mode": "prompt"}
+    values["stack"] = {"solo": "", "units": rows}
+    assert from_request(to_request(values, [unit_of(rows[0])]), CARD, ("scribble",)) == values
 
 
-def test_the_tab_in_front_is_the_kind_of_the_control():
-    values = defaults(CARD) | {"kind": "pose", "prompt": "a person"}
-    assert to_request(values, (MAP, EDITOR)).controls[0].kind == "pose"
-    assert from_request(to_request(values, (MAP, EDITOR)), CARD) == values
+def test_the_first_tab_with_a_drawing_comes_to_the_front():
+    values = from_request(to_request(defaults(CARD), [unit_of(fresh_row("pose"))]), CARD, ("pose",))
+    assert values["kind"] == "pose"
+    assert [row["kind"] for row in counted(values["stack"])] == ["pose"]
+
+
+def test_a_control_without_a_tab_becomes_a_finished_map_of_the_stack_and_is_sent_again():
+    given = unit_of(fresh_row("softedge")) | {"mask": MAP, "resize_mode": "fill"}
+    values = from_request(to_request(defaults(CARD), [given]), CARD)
+    row = counted(values["stack"])[0]
+    assert name_of(row) == f"softedge:{MAP}"
+    again = to_request(values, [{"kind": row["kind"], **settings(row)}]).controls[0]
+    assert again == to_request(values, [given]).controls[0]
+
+
+def test_of_two_controls_of_one_kind_the_tab_shows_the_first():
+    units = [unit_of(fresh_row("edges")), unit_of(fresh_row("edges")) | {"map": "c" * 64}]
+    stack = from_request(to_request(defaults(CARD), units), CARD, ("edges",))["stack"]
+    assert [name_of(row) for row in counted(stack)] == ["edges", f"edges:{'c' * 64}"]
+
+
+def test_alone_means_that_no_other_unit_counts():
+    stack = fresh_stack(EDITORS)
+    assert [row["kind"] for row in counted(stack)] == list(EDITORS)
+    assert [row["kind"] for row in counted(stack | {"solo": "pose"})] == ["pose"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        [],
+        {"units": 3},
+        {"units": [3, {"kind": 4}, {"kind": "nothing"}]},
+        {"solo": 4, "units": [{"kind": "pose"}] * 3},
+    ],
+)
+def test_a_stack_that_cannot_be_read_has_a_unit_for_each_tab(broken):
+    stack = clean_stack(broken, EDITORS)
+    assert sorted(row["kind"] for row in stack["units"]) == sorted(EDITORS)
+    assert all(row == fresh_row(row["kind"]) for row in stack["units"])
+    assert stack["solo"] == ""
+
+
+def test_a_stack_keeps_its_order_its_numbers_and_what_is_left_out():
+    rows = [fresh_row("pose") | {"on": False, "conditioning_scale": 0.5}, fresh_row("scribble")]
+    assert clean_stack({"solo": "pose", "units": rows}, ("scribble", "pose")) == {"solo": "pose", "units": rows}
+    wrong = fresh_row("pose") | {"conditioning_scale": float("nan"), "mode": "loud"}
+    assert clean_stack({"units": [wrong]}, ("pose",))["units"] == [fresh_row("pose")]
 
 
 def test_another_autoencoder_is_asked_for_only_when_one_is_chosen():
-    assert to_request(defaults(CARD), None).vae is None
+    assert to_request(defaults(CARD)).vae is None
     values = defaults(CARD) | {"vae": "soft", "prompt": "a boat"}
-    assert to_request(values, None).vae == "soft"
-    assert from_request(to_request(values, None), CARD)["vae"] == "soft"
+    assert to_request(values).vae == "soft"
+    assert from_request(to_request(values), CARD)["vae"] == "soft"
 
 
 def test_without_a_drawing_there_is_no_control():
-    assert to_request(defaults(CARD), None).controls == ()
+    assert to_request(defaults(CARD)).controls == ()
 
 
 def test_an_empty_seed_is_left_to_the_studio():
-    assert to_request(defaults(CARD), None).seed is None
+    assert to_request(defaults(CARD)).seed is None
 
 
 def test_blanks_of_a_request_show_what_the_card_chooses():
@@ -47,7 +101,7 @@ def test_blanks_of_a_request_show_what_the_card_chooses():
 
 def test_what_the_form_cannot_mean_is_refused_by_name():
     with pytest.raises(InvalidRequestError) as caught:
-        to_request(defaults(CARD) | {"guidance_scale": float("nan")}, None)
+        to_request(defaults(CARD) | {"guidance_scale": float("nan")})
     assert caught.value.field == "guidance_scale"
 
 

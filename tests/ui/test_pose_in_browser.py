@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.ui.hands import ask, make, wait_for_value
+from tests.ui.hands import CLEAR, ask, make, wait_for_value
 
 EDITOR = "#pose-editor[data-ready]"
 BOARD = ".mq-pose-stage > svg"
@@ -183,7 +183,7 @@ def test_what_was_saved_is_opened(editor, tmp_path):
 def test_what_is_no_pose_is_refused_beside_the_editor_and_nothing_is_lost(editor, tmp_path, text):
     kept = saved(editor, tmp_path)
     open_text(editor, tmp_path, text)
-    editor.wait_for_selector("#pose-notice [role=alert] >> text=This is no pose that can be used")
+    editor.wait_for_selector("#canvas-notice [role=alert] >> text=This is no pose that can be used")
     assert saved(editor, tmp_path) == kept
 
 
@@ -191,8 +191,8 @@ def test_number_keys_choose_the_tab_outside_fields(page):
     page.locator("#sketch-pad canvas").focus()
     page.keyboard.press("2")
     page.wait_for_selector("#pose-editor", state="visible")
-    page.wait_for_selector("#use-sketch >> text=Follow the pose")
-    page.keyboard.press("5")
+    page.wait_for_selector("[data-unit=pose][data-front] [aria-label='Follow the pose']")
+    page.keyboard.press("9")
     page.keyboard.press("1")
     page.wait_for_selector("#sketch-pad", state="visible")
     page.fill("#prompt textarea", "")
@@ -201,6 +201,7 @@ def test_number_keys_choose_the_tab_outside_fields(page):
 
 
 def test_an_empty_editor_sends_no_unit(page, served):
+    page.click(CLEAR)
     page.click("#tab-pose")
     page.wait_for_selector(EDITOR)
     job = make(page, "a yellow boat")
@@ -209,12 +210,14 @@ def test_an_empty_editor_sends_no_unit(page, served):
         assert not served.studio.jobs.required(job).params["controls"]
 
 
-def test_without_a_pose_model_the_tab_says_so_and_the_prompt_decides(editor, served):
-    editor.wait_for_selector("#pose-notice >> text=There is no pose ControlNet")
-    job = make(editor, "a yellow boat")
-    editor.wait_for_selector("#notice >> text=The prompt alone decides")
+def test_without_a_pose_model_the_tab_says_so_and_a_picture_waits_until_it_is_unticked(editor, served):
+    editor.wait_for_selector("#canvas-notice >> text=There is no pose ControlNet")
+    ask(editor, "a yellow boat")
+    editor.wait_for_selector("#notice [role=alert] >> text=untick it beside the canvas")
+    editor.click("[data-unit=pose] [aria-label='Follow the pose']")
+    job = make(editor)
     if served.studio:
-        assert not served.studio.jobs.required(job).params["controls"]
+        assert [u["kind"] for u in served.studio.jobs.required(job).params["controls"]] == ["scribble"]
 
 
 @pytest.fixture
@@ -234,24 +237,23 @@ def pose_model(served):
     library.refresh()
 
 
-def test_the_tab_decides_what_is_sent_and_settings_bring_the_pose_back(pose_model, editor, served, tmp_path):
+def test_sketch_and_pose_count_together_and_settings_bring_both_back(pose_model, editor, served, tmp_path):
     kept = saved(editor, tmp_path)
-    editor.click("#tab-scribble")
-    sketched = make(editor, "a house")
-    assert [unit["kind"] for unit in served.studio.jobs.required(sketched).params["controls"]] == ["scribble"]
-    editor.click("#tab-pose")
-    (unit,) = served.studio.jobs.required(make(editor, "a person")).params["controls"]
-    assert unit["kind"] == "pose"
-    assert served.studio.assets.open_json(unit["editor"])["people"] == kept["people"]
-    assert served.studio.assets.open_image(unit["map"]).getbbox()
+    sketch, pose = served.studio.jobs.required(make(editor, "a person")).params["controls"]
+    assert (sketch["kind"], pose["kind"]) == ("scribble", "pose")
+    assert served.studio.assets.open_json(pose["editor"])["people"] == kept["people"]
+    assert served.studio.assets.open_image(pose["map"]).getbbox()
     editor.click("#pose-editor [aria-label='Remove the chosen person']")
     editor.click("#tab-scribble")
+    editor.click(CLEAR)
     editor.fill("#prompt textarea", "something else")
     editor.click("#result .mq-actions >> text=Settings")
     wait_for_value(editor, "#prompt textarea", "a person")
-    editor.wait_for_selector("#pose-editor", state="visible")
+    editor.click("#tab-pose")
     wait_for_people(editor, 1)
     assert saved(editor, tmp_path)["people"] == kept["people"]
+    again = served.studio.jobs.required(make(editor)).params["controls"]
+    assert again == [sketch, pose]
 
 
 def test_another_shape_keeps_the_people_unbent(editor, tmp_path):
@@ -304,4 +306,4 @@ def test_a_person_partly_beside_the_canvas_is_no_reason_to_refuse(editor, tmp_pa
     drag(editor, ((x + up[0]) / 2, (y + up[1]) / 2), (-150, 0))
     assert min(k[0] for k in joints(editor, tmp_path)) < 100
     ask(editor, "a boat")
-    editor.wait_for_selector("#notice >> text=The prompt alone decides")
+    editor.wait_for_selector("#notice >> text=There is no pose ControlNet")

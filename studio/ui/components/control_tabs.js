@@ -1,11 +1,8 @@
-// Which canvas is worked on, and so which control is sent. value = the kind of control. Keys 1 to 6 choose, too.
+// Which canvas is worked on. value = the kind of control of its tab. Keys 1 to 7 choose, too.
 const M = window.maquette,
   { el } = M;
 const root = element.querySelector(".mq-control-tabs");
-const TABS = [
-  ["scribble", "Sketch", "sketch-pad"],
-  ["pose", "Pose", "pose-editor"],
-];
+const TABS = JSON.parse(root.dataset.tabs); // [kind, caption, id of the editor]
 const tabs = TABS.map(([kind, name, panel], i) =>
   el("button", {
     type: "button",
@@ -31,6 +28,7 @@ function show() {
     panel?.setAttribute("aria-labelledby", tab.id);
   });
   element.closest("#canvas-pane")?.setAttribute("data-tool", TABS[now][0]);
+  M.emit("tool", TABS[now][0]);
 }
 function choose(kind) {
   if (props.value === kind) return;
@@ -38,14 +36,20 @@ function choose(kind) {
   show();
   trigger("chosen", { kind });
 }
+// Which tabs have something that the picture will follow: a dot beside their name.
+function mark(kinds) {
+  tabs.forEach((tab, i) => tab.toggleAttribute("data-used", kinds.includes(TABS[i][0])));
+}
 list.addEventListener("keydown", (e) => {
   const by = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
   if (!by) return;
   e.preventDefault();
-  const next = (chosen() + by + TABS.length) % TABS.length;
+  const next = (Math.max(0, chosen()) + by + TABS.length) % TABS.length;
   choose(TABS[next][0]);
   tabs[next].focus();
 });
 M.on(element, "tab", (i) => TABS[i] && choose(TABS[i][0]));
+M.on(element, "open", (kind) => TABS.some(([k]) => k === kind) && choose(kind));
+M.on(element, "used", mark);
 watch("value", show);
 requestAnimationFrame(show); // once it is on the page

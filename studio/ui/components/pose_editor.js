@@ -1,16 +1,12 @@
 // Skeletons to drag. value = {canvas_width, canvas_height, people: [{pose_keypoints_2d: [x, y, on, ...]}], background},
-// as studio/skeleton.py has it. One "pose_edit" for each thing a person does, and "pose_file" with the text of a file.
+// as studio/skeleton.py has it. One "edited" for each thing a person does, and "pose_file" with the text of a file.
 const M = window.maquette,
   P = window.maquettePose,
+  pads = window.maquettePad,
   { el, button } = M,
   { svg, pictogram, skeleton, far, off, place, nearest } = P;
 const root = element.querySelector(".mq-pose-editor");
-let now = read(props.value),
-  past = [],
-  future = [],
-  unfitted = null,
-  drag = null,
-  nudged = null,
+let drag = null,
   who = -1,
   joint = -1; // the chosen person, and the chosen joint of theirs
 
@@ -19,39 +15,12 @@ const tools = {
   copy: button("copy", "Copy the chosen person", () => act.copy()),
   mirror: button("mirror", "Mirror the chosen person", () => act.mirror()),
   remove: button("trash", "Remove the chosen person", () => act.remove()),
-  undo: button("undo", "Undo (Ctrl+Z)", () => act.undo()),
-  redo: button("redo", "Redo (Ctrl+Shift+Z)", () => act.redo()),
+  undo: button("undo", "Undo (Ctrl+Z)", () => desk.undo()),
+  redo: button("redo", "Redo (Ctrl+Shift+Z)", () => desk.redo()),
   save: button("download", "Save the pose as a JSON file", () => save()),
 };
-const chooser = (accept, take) => {
-  const input = el("input", { type: "file", accept, hidden: true });
-  input.addEventListener("change", () => {
-    take(input.files[0]);
-    input.value = "";
-  });
-  return input;
-};
-const pictureFile = chooser("image/png,image/jpeg,image/webp", (file) => trace(file));
-const poseFile = chooser(".json,application/json", (file) => open(file));
-const opacity = el("input", {
-  type: "range",
-  min: 0.1,
-  max: 1,
-  step: 0.05,
-  "aria-label": "Strength of the picture to trace",
-  title: "How strongly the picture to trace is shown",
-  oninput: () => {
-    image.style.opacity = opacity.value;
-  },
-  onchange: () => commit({ ...now, background: { ...now.background, opacity: +opacity.value } }, "background"),
-});
-const traced = el(
-  "span",
-  { class: "mq-traced" },
-  opacity,
-  button("x", "Remove the picture to trace", () => commit({ ...now, background: null }, "background")),
-);
-const image = el("img", { class: "mq-trace", alt: "", draggable: "false" });
+const poseFile = pads.chooser(".json,application/json", (file) => open(file));
+const traced = pads.tracing({ root, desk: () => desk, opacity: 0.5 });
 const people = svg("g", {}),
   marks = svg("g", {});
 const board = svg(
@@ -66,7 +35,8 @@ const hint = el(
   el("strong", { text: "Nobody is here yet" }),
   el("span", { text: "Choose a ready pose, or drop a picture to trace" }),
 );
-const stage = el("div", { class: "mq-stage mq-pose-stage" }, image, board, hint);
+const photo = pads.fromPhoto({ root, kind: "pose", title: "Read the people of a photo, to correct by hand", then: detected });
+const stage = el("div", { class: "mq-stage mq-pose-stage" }, traced.image, board, hint);
 const said = el("span", { class: "mq-pose-said", role: "status" }),
   toggle = el("button", { type: "button", class: "mq-link", onclick: () => act.toggle() });
 const figures = P.PRESETS.map(([name, figure]) =>
@@ -86,11 +56,10 @@ root.append(
     el(
       "span",
       { class: "mq-group mq-right" },
-      traced,
-      button("image", "Picture to trace", () => pictureFile.click(), { caption: "Trace" }),
+      ...photo.tools,
+      ...traced.tools,
       button("upload", "Open a pose: a JSON file of OpenPose", () => poseFile.click()),
       tools.save,
-      pictureFile,
       poseFile,
     ),
   ),
@@ -117,17 +86,17 @@ const written = (pose) => ({
   canvas_height: pose.h,
   people: pose.people.map((k) => ({ pose_keypoints_2d: k })),
 });
-// On a canvas of another aspect; while nothing is changed meanwhile, each starts from the pose as it was made.
-function refit(w, h) {
-  const whole = unfitted?.shown === now ? unfitted.pose : now;
-  now = P.onto(whole, w, h);
-  unfitted = { pose: whole, shown: now };
-  props.value = { ...written(now), background: now.background };
-}
+const desk = pads.desk({
+  ...{ element, props, trigger, watch, read, kind: "pose", name: "pose", id: "pose-editor", onto: P.onto },
+  written: (pose) => ({ ...written(pose), background: pose.background }),
+  holds: (pose) => pose.people.length || pose.background,
+  show: () => show(),
+  replaced: () => (who = joint = -1),
+});
 
 // ---- what is seen
-const side = () => Math.sqrt(now.w * now.h);
-const unit = () => now.w / (board.getBoundingClientRect().width || now.w); // canvas units in a pixel of the screen
+const side = () => Math.sqrt(desk.now.w * desk.now.h);
+const unit = () => desk.now.w / (board.getBoundingClientRect().width || desk.now.w); // canvas units in a pixel of the screen
 // Where the handles of the chosen person are: always on the canvas, even when the person is larger.
 function handles(k) {
   const b = P.bounds(k),
@@ -137,8 +106,8 @@ function handles(k) {
   const box = { x: b.left - gap, y: b.top - gap, width: b.right - b.left + 2 * gap, height: b.bottom - b.top + 2 * gap };
   return {
     box,
-    scale: [within(box.x + box.width, now.w), within(box.y + box.height, now.h)],
-    turn: [within(box.x + box.width / 2, now.w), within(box.y - 20 * unit(), now.h)],
+    scale: [within(box.x + box.width, desk.now.w), within(box.y + box.height, desk.now.h)],
+    turn: [within(box.x + box.width / 2, desk.now.w), within(box.y - 20 * unit(), desk.now.h)],
   };
 }
 function drawMarks(k) {
@@ -158,137 +127,105 @@ function drawMarks(k) {
     marks.append(svg("circle", { cx: k[3 * joint], cy: k[3 * joint + 1], r: side() / 64 + 5 * u, class: "mq-ring-of" }));
 }
 function draw() {
-  const shown = drag?.people ?? now.people;
+  const shown = drag?.people ?? desk.now.people;
   people.replaceChildren(...shown.map((k, i) => skeleton(k, i === who, Math.max(2, side() / 64))));
   drawMarks(shown[who]);
 }
 function show() {
-  if (who >= now.people.length) who = now.people.length - 1;
+  if (who >= desk.now.people.length) who = desk.now.people.length - 1;
   if (who < 0) joint = -1;
-  stage.style.setProperty("--aspect", now.w / now.h);
-  board.setAttribute("viewBox", `0 0 ${now.w} ${now.h}`);
-  const back = now.background?.url;
-  if (back && image.getAttribute("src") !== back) image.src = back;
-  if (!back) image.removeAttribute("src");
-  image.hidden = traced.hidden = !back;
-  image.style.opacity = opacity.value = now.background?.opacity ?? 0.5;
-  hint.hidden = now.people.length > 0 || Boolean(back);
+  stage.style.setProperty("--aspect", desk.now.w / desk.now.h);
+  board.setAttribute("viewBox", `0 0 ${desk.now.w} ${desk.now.h}`);
+  traced.show();
+  hint.hidden = desk.now.people.length > 0 || Boolean(desk.now.background);
   for (const name of ["copy", "mirror", "remove"]) tools[name].disabled = who < 0;
-  tools.undo.disabled = !past.length;
-  tools.redo.disabled = !future.length;
-  tools.save.disabled = !now.people.length;
-  element.dataset.people = now.people.length;
+  tools.undo.disabled = !desk.canUndo;
+  tools.redo.disabled = !desk.canRedo;
+  tools.save.disabled = !desk.now.people.length;
+  element.dataset.people = desk.now.people.length;
   describe();
   draw();
 }
 function describe() {
-  const count = now.people.length,
+  const count = desk.now.people.length,
     all = count === 1 ? "1 person" : `${count} people`;
   const of = count > 1 ? ` of person ${who + 1}` : "";
   const name = joint >= 0 ? P.JOINTS[joint][0].toUpperCase() + P.JOINTS[joint].slice(1) + of : "";
-  const missing = joint >= 0 && !now.people[who][3 * joint + 2];
+  const missing = joint >= 0 && !desk.now.people[who][3 * joint + 2];
   if (joint >= 0) said.textContent = missing ? `${name} is left out.` : `${name}.`;
   else if (who >= 0) said.textContent = count > 1 ? `Person ${who + 1} of ${count}.` : "Drag a joint, or a limb to move the person.";
   else said.textContent = count ? `${all}. Click one to choose it.` : "";
   toggle.hidden = joint < 0;
   toggle.textContent = missing ? "Put it back" : "Leave it out";
 }
-image.addEventListener("error", () => {
-  if (!now.background) return;
-  M.say("The picture to trace is not there any more.");
-  commit({ ...now, background: null }, "background");
-});
-
-// ---- one edit: what it was goes to the past, the new value to Python
-function commit(next, what) {
-  const again = nudged && nudged.what === what && Date.now() - nudged.at < 1000;
-  if (!again) past.push(now);
-  if (past.length > 200) past.shift();
-  nudged = what.startsWith("key") ? { what, at: Date.now() } : null;
-  future = [];
-  put(next, what);
-}
-function put(next, what) {
-  now = next;
-  show();
-  props.value = { ...written(now), background: now.background };
-  trigger("pose_edit", { what, people: now.people.length });
-}
-const changed = (k) => ({ ...now, people: now.people.map((old, i) => (i === who ? k : old)) });
+// ---- one edit
+const commit = (next, what) => desk.commit(next, what, { again: what.startsWith("key") });
+const changed = (k) => ({ ...desk.now, people: desk.now.people.map((old, i) => (i === who ? k : old)) });
 const change = (k, what) => commit(changed(k), what);
 function added(k) {
-  const next = { ...now, people: [...now.people, k] };
-  who = now.people.length;
+  const next = { ...desk.now, people: [...desk.now.people, k] };
+  who = desk.now.people.length;
   joint = -1;
   commit(next, "add");
 }
-const height = () => Math.min(0.9 * now.h, 1.25 * now.w);
+const height = () => Math.min(0.9 * desk.now.h, 1.25 * desk.now.w);
 function free() {
-  const taken = now.people.map((k) => P.centre(k)[0] / now.w),
+  const taken = desk.now.people.map((k) => P.centre(k)[0] / desk.now.w),
     room = (x) => Math.min(0.24, ...taken.map((t) => Math.abs(t - x)));
-  return [0.5, 0.25, 0.75, 0.12, 0.88, 0.38, 0.62].reduce((a, b) => (room(b) > room(a) + 0.01 ? b : a)) * now.w;
+  return [0.5, 0.25, 0.75, 0.12, 0.88, 0.38, 0.62].reduce((a, b) => (room(b) > room(a) + 0.01 ? b : a)) * desk.now.w;
 }
-const stand = (figure) => P.placed(figure, free(), (now.h + height() * 0.94) / 2, height());
+const stand = (figure) => P.placed(figure, free(), (desk.now.h + height() * 0.94) / 2, height());
 const act = {
   add: () => added(stand(P.PRESETS[0][1])),
   preset(figure) {
-    if (who < 0 && now.people.length === 1) who = 0;
+    if (who < 0 && desk.now.people.length === 1) who = 0;
     if (who < 0) added(stand(figure));
-    else change(P.posed(now.people[who], figure), "preset");
+    else change(P.posed(desk.now.people[who], figure), "preset");
   },
   copy() {
-    if (who >= 0) added(P.moved(now.people[who], now.w / 10, 0));
+    if (who >= 0) added(P.moved(desk.now.people[who], desk.now.w / 10, 0));
   },
   mirror() {
-    if (who >= 0) change(P.mirrored(now.people[who]), "mirror");
+    if (who >= 0) change(P.mirrored(desk.now.people[who]), "mirror");
   },
   remove() {
     if (who < 0) return;
-    const next = { ...now, people: now.people.filter((_, i) => i !== who) };
+    const next = { ...desk.now, people: desk.now.people.filter((_, i) => i !== who) };
     joint = -1;
     commit(next, "remove");
     M.say("The person is removed.", act.undo);
   },
   toggle() {
     if (joint < 0) return;
-    const k = now.people[who];
+    const k = desk.now.people[who];
     change(P.withJoint(k, joint, k[3 * joint], k[3 * joint + 1], k[3 * joint + 2] ? 0 : 1), "toggle");
   },
-  undo() {
-    if (!past.length) return;
-    nudged = null;
-    future.push(now);
-    put(P.onto(past.pop(), now.w, now.h), "undo");
-  },
-  redo() {
-    if (!future.length) return;
-    past.push(now);
-    put(P.onto(future.pop(), now.w, now.h), "redo");
-  },
+  undo: () => desk.undo(),
+  redo: () => desk.redo(),
 };
-M.on(element, "pose", (name) => act[name]());
+M.on(element, "canvas", ({ tool, what }) => tool === "pose" && act[what]?.());
 
 // ---- mouse, pen, finger
 const at = (e) => {
   const box = board.getBoundingClientRect();
-  return [((e.clientX - box.left) * now.w) / box.width, ((e.clientY - box.top) * now.h) / box.height];
+  return [((e.clientX - box.left) * desk.now.w) / box.width, ((e.clientY - box.top) * desk.now.h) / box.height];
 };
-const inFront = () => now.people.map((_, i) => i).sort((a, b) => (b === who) - (a === who) || b - a);
+const inFront = () => desk.now.people.map((_, i) => i).sort((a, b) => (b === who) - (a === who) || b - a);
 // What lies under the pointer: a knob, a joint, or a limb, which stands for the whole person.
 function under(point, reach) {
   if (who >= 0) {
-    const { scale, turn } = handles(now.people[who]);
+    const { scale, turn } = handles(desk.now.people[who]);
     const knob = nearest(["scale", "turn"], (name) => far(point, name === "scale" ? scale : turn), reach);
     if (knob) return { how: knob, person: who, joint };
   }
   for (const person of inFront()) {
-    const k = now.people[person],
+    const k = desk.now.people[person],
       seen = person === who ? P.ALL : P.on(k),
       hit = nearest(seen, (i) => far(point, place(k, i)), reach);
     if (hit !== undefined) return { how: "joint", person, joint: hit };
   }
   for (const person of inFront()) {
-    const k = now.people[person],
+    const k = desk.now.people[person],
       whole = P.LIMBS.filter(([a, b]) => k[3 * a + 2] && k[3 * b + 2]);
     if (nearest(whole, ([a, b]) => off(point, place(k, a), place(k, b)), reach))
       return { how: "person", person, joint: -1 };
@@ -296,7 +233,7 @@ function under(point, reach) {
   return null;
 }
 const reachOf = (e) => (e.pointerType === "touch" ? 24 : 14) * unit();
-const inside = ([x, y]) => [Math.min(now.w, Math.max(0, x)), Math.min(now.h, Math.max(0, y))];
+const inside = ([x, y]) => [Math.min(desk.now.w, Math.max(0, x)), Math.min(desk.now.h, Math.max(0, y))];
 function dragged(k, { how, start, joint: held }, point) {
   const [dx, dy] = [point[0] - start[0], point[1] - start[1]],
     middle = P.centre(k),
@@ -308,7 +245,7 @@ function dragged(k, { how, start, joint: held }, point) {
   return P.scaled(k, corner, Math.max(0.1, far(point, corner) / Math.max(1, far(start, corner))));
 }
 // half a canvas beside it is the most
-const fits = (k) => P.ALL.every((i) => Math.abs(k[3 * i] / now.w - 0.5) < 1 && Math.abs(k[3 * i + 1] / now.h - 0.5) < 1);
+const fits = (k) => P.ALL.every((i) => Math.abs(k[3 * i] / desk.now.w - 0.5) < 1 && Math.abs(k[3 * i + 1] / desk.now.h - 0.5) < 1);
 board.addEventListener("pointerdown", (e) => {
   if (e.button > 0 || !e.isPrimary || drag) return;
   e.preventDefault();
@@ -329,7 +266,7 @@ board.addEventListener("pointermove", (e) => {
     return;
   }
   if (!drag.people && far(drag.from, [e.clientX, e.clientY]) < 3) return;
-  const k = dragged(now.people[who], drag, at(e));
+  const k = dragged(desk.now.people[who], drag, at(e));
   if (fits(k)) drag.people = changed(k).people;
   draw();
 });
@@ -337,7 +274,7 @@ function lift(keep) {
   if (!drag) return;
   const done = drag;
   drag = null;
-  if (keep && done.people) commit({ ...now, people: done.people }, done.how);
+  if (keep && done.people) commit({ ...desk.now, people: done.people }, done.how);
   else draw();
   if (keep && !done.people) tapped(done);
 }
@@ -354,26 +291,26 @@ board.addEventListener("pointercancel", () => lift(false));
 // ---- keys, while the board has the focus
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 function nudge([dx, dy], by) {
-  const k = now.people[who];
+  const k = desk.now.people[who];
   if (joint < 0) return fits(P.moved(k, dx * by, dy * by)) && change(P.moved(k, dx * by, dy * by), "key-move");
   const to = inside([k[3 * joint] + dx * by, k[3 * joint + 1] + dy * by]);
   return change(P.withJoint(k, joint, ...to), `key-${who}-${joint}`);
 }
 const resize = (by) => {
-  const k = P.scaled(now.people[who], P.centre(now.people[who]), by);
+  const k = P.scaled(desk.now.people[who], P.centre(desk.now.people[who]), by);
   if (fits(k)) change(k, "key-scale");
 };
-const turn = (by) => change(P.turned(now.people[who], P.centre(now.people[who]), by), "key-turn");
+const turn = (by) => change(P.turned(desk.now.people[who], P.centre(desk.now.people[who]), by), "key-turn");
 const walk = (by) => {
   joint = (joint + by + 18) % 18;
   show();
 };
 const meet = (by) => {
-  who = (who + by + now.people.length) % now.people.length;
+  who = (who + by + desk.now.people.length) % desk.now.people.length;
   show();
 };
 const KEYS = {
-  Delete: () => (joint >= 0 ? now.people[who][3 * joint + 2] && act.toggle() : act.remove()),
+  Delete: () => (joint >= 0 ? desk.now.people[who][3 * joint + 2] && act.toggle() : act.remove()),
   Backspace: () => KEYS.Delete(),
   "+": () => resize(1.05),
   "-": () => resize(1 / 1.05),
@@ -385,7 +322,7 @@ const KEYS = {
   PageUp: () => meet(-1),
 };
 board.addEventListener("keydown", (e) => {
-  if (e.ctrlKey || e.metaKey || e.altKey || !now.people.length || drag) return;
+  if (e.ctrlKey || e.metaKey || e.altKey || !desk.now.people.length || drag) return;
   const arrow = ARROWS[e.key];
   if (!arrow && !KEYS[e.key]) return;
   e.preventDefault();
@@ -394,70 +331,26 @@ board.addEventListener("keydown", (e) => {
   else KEYS[e.key]();
 });
 
-// ---- files: a picture to trace, a pose
-async function trace(picture) {
-  if (!picture) return;
-  root.dataset.busy = "1";
-  try {
-    const { id } = await M.call("POST", "assets", picture);
-    commit({ ...now, background: { url: `./api/v1/assets/${id}`, opacity: 0.5 } }, "background");
-  } catch (error) {
-    M.say(error.message);
-  } finally {
-    delete root.dataset.busy;
-  }
+// ---- files: a photo with people, a pose
+function detected({ source, ...pose }) {
+  const found = P.onto(read(pose), desk.now.w, desk.now.h);
+  if (!found.people.length) return M.say("Nobody was found in this picture.");
+  who = found.people.length === 1 ? 0 : -1;
+  joint = -1;
+  const background = { url: `./api/v1/assets/${source}`, opacity: 0.5 };
+  return desk.commit({ ...desk.now, people: found.people, background }, "photo");
 }
 async function open(file) {
   if (file) trigger("pose_file", { text: await file.slice(0, 2_000_001).text() }); // a larger one is refused there
 }
 function save() {
-  const text = JSON.stringify(written(now), null, 1),
+  const text = JSON.stringify(written(desk.now), null, 1),
     link = el("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: "pose.json" });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
-root.addEventListener("dragover", (e) => {
-  e.preventDefault();
-  stage.classList.add("mq-over");
-});
-root.addEventListener("dragleave", () => stage.classList.remove("mq-over"));
-root.addEventListener("drop", (e) => {
-  e.preventDefault();
-  stage.classList.remove("mq-over");
-  const files = [...e.dataTransfer.files],
-    picture = files.find((f) => f.type.startsWith("image/"));
-  if (picture) trace(picture);
-  else if (files.length) open(files[0]);
-});
-root.addEventListener("paste", (e) => {
-  const item = [...e.clipboardData.items].find((i) => i.type.startsWith("image/"));
-  if (item) trace(item.getAsFile());
-});
-M.on(element, "trace", (url) => M.tool() === "pose" && commit({ ...now, background: { url, opacity: 0.5 } }, "background"));
-
-watch("value", () => {
-  const next = read(props.value);
-  const first = !element.dataset.ready && ready();
-  if (JSON.stringify(next) === JSON.stringify(now)) return;
-  if (props.value?.refit) refit(next.w, next.h);
-  else {
-    if (!first && (now.people.length || now.background)) {
-      past.push(now);
-      future = [];
-    } // what Python replaces can be undone too
-    now = next;
-    who = joint = -1;
-  }
-  show();
-});
+pads.receiving(root, stage, { picture: traced.take, other: open });
+M.on(element, "trace", (url) => M.tool() === "pose" && traced.url(url));
+M.thumb("pose", (on, w, h) => P.paint(on, desk.now, w, h));
 new ResizeObserver(draw).observe(stage);
-show();
-// The first value is the draft of this browser: to pose before it is there would be to pose on another canvas.
-function ready() {
-  element.dataset.ready = "1";
-  element.closest("#pose-editor")?.setAttribute("data-ready", "1");
-  root.classList.add("mq-usable");
-  M.loaded("pose", () => ({ ...written(now), background: now.background }));
-  return true;
-}
-if (props.value) ready();
+desk.start();

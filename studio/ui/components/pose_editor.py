@@ -11,7 +11,7 @@ LONG_SIDE = 512
 
 
 class PoseEditor(OwnComponent):
-    """value: a pose as studio.skeleton has it. Events: `pose_edit`, once for each thing a person does; `pose_file`,
+    """value: a pose as studio.skeleton has it. Events: `edited`, once for each thing a person does; `pose_file`,
     with the `text` of a file that was opened.
 
     With "refit": true a value is an empty canvas of another aspect, onto which the editor lays the people, as `fitted`

@@ -1,23 +1,23 @@
-// A pad of strokes. value = {w, h, strokes: [{c, s, e, p: [x, y, pressure, ...]}], background: {url, opacity} | null},
-// in units of the pad; the same drawing rule as studio/strokes.py. One "sketch_edit" for each thing a person does.
+// A pad of strokes, for sketches and for edges. value = {w, h, strokes: [{c, s, e, p: [x, y, pressure, ...]}], base: {id, box}
+// | null, background: {url, opacity} | null}, in units of the pad; the same drawing rule as studio/strokes.py. The base is a
+// finished map, light on black, which the strokes go over. One "edited" for each thing a person does.
 const M = window.maquette,
+  P = window.maquettePad,
   { el, button } = M;
 const INK = "#1d1b19",
-  SIZES = [4, 8, 12, 20, 32];
-const root = element.querySelector(".mq-sketch-pad");
-let now = read(props.value),
-  past = [],
-  future = [],
-  unfitted = null,
-  stroke = null,
+  SIZES = [2, 4, 8, 12, 20, 32];
+const root = element.querySelector(".mq-sketch-pad"),
+  { kind, name, panel } = root.dataset,
+  EDGES = kind === "edges";
+let stroke = null,
   tool = "brush",
-  size = 12;
+  size = EDGES ? 4 : 12;
 
 const tools = {
   brush: button("brush", "Brush (B)", () => choose("brush")),
   eraser: button("eraser", "Eraser (E)", () => choose("eraser")),
-  undo: button("undo", "Undo (Ctrl+Z)", () => act.undo()),
-  redo: button("redo", "Redo (Ctrl+Shift+Z)", () => act.redo()),
+  undo: button("undo", "Undo (Ctrl+Z)", () => desk.undo()),
+  redo: button("redo", "Redo (Ctrl+Shift+Z)", () => desk.redo()),
   clear: button("trash", "Clear the canvas", () => act.clear()),
 };
 const range = el("input", {
@@ -31,44 +31,27 @@ const range = el("input", {
 });
 const dot = el("span", { class: "mq-brush-dot" }),
   dotBox = el("span", { class: "mq-brush-box", "aria-hidden": "true" }, dot);
-const file = el("input", {
-  type: "file",
-  accept: "image/png,image/jpeg,image/webp",
-  hidden: true,
-  onchange: () => {
-    trace(file.files[0]);
-    file.value = "";
-  },
-});
-const opacity = el("input", {
-  type: "range",
-  min: 0.1,
-  max: 1,
-  step: 0.05,
-  "aria-label": "Strength of the picture to trace",
-  title: "How strongly the picture to trace is shown",
-  oninput: () => {
-    image.style.opacity = opacity.value;
-  },
-  onchange: () => commit({ ...now, background: { ...now.background, opacity: +opacity.value } }, "background"),
-});
-const traced = el(
-  "span",
-  { class: "mq-traced" },
-  opacity,
-  button("x", "Remove the picture to trace", () => commit({ ...now, background: null }, "background")),
-);
-const image = el("img", { class: "mq-trace", alt: "", draggable: "false" });
 const canvas = el("canvas", { tabindex: 0, role: "img", "aria-label": "Canvas: draw with mouse, pen or finger" }),
   pen = canvas.getContext("2d");
 const ring = el("div", { class: "mq-ring" });
 const hint = el(
   "div",
   { class: "mq-pad-hint" },
-  el("strong", { text: "Draw here" }),
+  el("strong", { text: EDGES ? "Draw fine edges here" : "Draw here" }),
   el("span", { text: "or drop a picture of your own to trace" }),
 );
-const stage = el("div", { class: "mq-stage" }, image, canvas, hint, ring);
+const traced = P.tracing({ root, desk: () => desk });
+const photo = P.fromPhoto({
+  root,
+  kind,
+  title: "Lines from a photo, to correct by hand",
+  then: ({ map, source, annotator, options }) =>
+    desk.commit(
+      { ...desk.now, base: { id: map, box: [0, 0, desk.now.w, desk.now.h], source, annotator, options } },
+      "photo",
+    ),
+});
+const stage = el("div", { class: "mq-stage" }, traced.image, canvas, hint, ring);
 root.append(
   el(
     "div",
@@ -76,20 +59,15 @@ root.append(
     el("span", { class: "mq-group" }, tools.brush, tools.eraser),
     el("span", { class: "mq-group mq-size" }, dotBox, range),
     el("span", { class: "mq-group" }, tools.undo, tools.redo, tools.clear),
-    el(
-      "span",
-      { class: "mq-group mq-right" },
-      traced,
-      button("image", "Picture to trace", () => file.click(), { caption: "Trace" }),
-      file,
-    ),
+    el("span", { class: "mq-group mq-right" }, ...photo.tools, ...traced.tools),
   ),
   stage,
 );
 
 function read(value) {
   const given = value && Array.isArray(value.strokes) ? value : { strokes: [] };
-  return { w: given.w || 512, h: given.h || 512, strokes: given.strokes, background: given.background || null };
+  const { strokes, base, background } = given;
+  return { w: given.w || 512, h: given.h || 512, strokes, base: base || null, background: background || null };
 }
 // The drawing on a sheet of w by h: as large as fits, in the middle, nothing bent.
 function onto(drawing, w, h) {
@@ -101,16 +79,21 @@ function onto(drawing, w, h) {
     s: Math.min(400, Math.max(0.5, s.s * by)),
     p: s.p.map((v, i) => (i % 3 < 2 ? Math.round((v * by + shift[i % 3]) * 100) / 100 : v)),
   });
-  return { ...drawing, w, h, strokes: drawing.strokes.map(moved) };
+  const box = (b) => b.map((v, i) => Math.round((v * by + (i < 2 ? shift[i] : 0)) * 100) / 100);
+  const base = drawing.base && { ...drawing.base, box: box(drawing.base.box) };
+  return { ...drawing, w, h, base, strokes: drawing.strokes.map(moved) };
 }
-// On a sheet of another aspect. While nothing is drawn meanwhile, every aspect starts from the drawing as it was made,
-// so that it is no smaller when the first aspect is back.
-function refit(w, h) {
-  const whole = unfitted?.shown === now ? unfitted.drawing : now;
-  now = onto(whole, w, h);
-  unfitted = { drawing: whole, shown: now };
-  props.value = { ...now };
-}
+const desk = P.desk({
+  ...{ element, props, trigger, watch, kind, name, id: panel, read, onto },
+  written: (drawing) => ({ ...drawing }),
+  holds: (drawing) => drawing.strokes.length || drawing.base || drawing.background,
+  show: () => {
+    fetchBase();
+    fit();
+    show();
+  },
+  before: ({ strokes }) => (strokes.length ? { ...desk.now, strokes: strokes.slice(0, -1) } : null), // before a reload
+});
 function choose(name) {
   tool = name;
   show();
@@ -132,19 +115,19 @@ function fit() {
     canvas.width = width;
     canvas.height = height;
   }
-  scale = width / now.w;
+  scale = width / desk.now.w;
   redraw();
 }
-function ink(s) {
-  pen.setTransform(scale, 0, 0, canvas.height / now.h, 0, 0);
-  pen.lineCap = pen.lineJoin = "round";
-  pen.globalCompositeOperation = s.e ? "destination-out" : "source-over";
-  pen.strokeStyle = pen.fillStyle = s.e ? "#000" : s.c;
+// How a stroke is drawn with this pen; ink: its colour, or that of every stroke.
+function ink(s, on = pen, color = s.c) {
+  on.lineCap = on.lineJoin = "round";
+  on.globalCompositeOperation = s.e ? "destination-out" : "source-over";
+  on.strokeStyle = on.fillStyle = s.e ? "#000" : color;
 }
-function point(s) {
-  pen.beginPath();
-  pen.arc(s.p[0], s.p[1], Math.max(0.5, (s.s * s.p[2]) / 2), 0, 7);
-  pen.fill();
+function point(s, on = pen) {
+  on.beginPath();
+  on.arc(s.p[0], s.p[1], Math.max(0.5, (s.s * s.p[2]) / 2), 0, 7);
+  on.fill();
 }
 function segment(s, i) {
   const p = s.p;
@@ -154,90 +137,99 @@ function segment(s, i) {
   pen.lineTo(p[3 * i], p[3 * i + 1]);
   pen.stroke();
 }
-function paint(s) {
-  ink(s);
-  point(s);
+function paint(s, on, color) {
+  ink(s, on, color);
+  point(s, on);
   const p = s.p,
     count = p.length / 3;
   for (let i = 1; i < count; ) {
     // segments of one width in one path: where their soft edges overlap, the line would have knots
     const pressure = p[3 * i + 2];
-    pen.lineWidth = Math.max(1, s.s * pressure);
-    pen.beginPath();
-    pen.moveTo(p[3 * i - 3], p[3 * i - 2]);
-    for (; i < count && p[3 * i + 2] === pressure; i++) pen.lineTo(p[3 * i], p[3 * i + 1]);
-    pen.stroke();
+    on.lineWidth = Math.max(1, s.s * pressure);
+    on.beginPath();
+    on.moveTo(p[3 * i - 3], p[3 * i - 2]);
+    for (; i < count && p[3 * i + 2] === pressure; i++) on.lineTo(p[3 * i], p[3 * i + 1]);
+    on.stroke();
   }
+}
+// The map under the strokes as ink: what is light on it covers, what is black is not there.
+let under = { id: "", dark: null, light: null };
+function fetchBase() {
+  const id = desk.now.base?.id ?? "";
+  if (id === under.id) return;
+  under = { id, dark: null, light: null };
+  if (!id) return;
+  const map = new Image();
+  map.addEventListener("load", () => {
+    if (under.id !== id) return;
+    under = { id, dark: tinted(map, INK), light: tinted(map, "#fff") };
+    redraw();
+    M.emit("drawn", kind);
+  });
+  map.addEventListener("error", () => {
+    if (under.id !== id) return;
+    M.say("The lines of the photo are not there any more.");
+    desk.commit({ ...desk.now, base: null }, "photo");
+  });
+  map.src = `./api/v1/assets/${id}`;
+}
+function tinted(map, color) {
+  const sheet = el("canvas", { width: map.naturalWidth, height: map.naturalHeight }),
+    on = sheet.getContext("2d");
+  on.drawImage(map, 0, 0);
+  const seen = on.getImageData(0, 0, sheet.width, sheet.height);
+  for (let i = 0; i < seen.data.length; i += 4) seen.data[i + 3] = seen.data[i];
+  on.putImageData(seen, 0, 0);
+  on.globalCompositeOperation = "source-in";
+  on.fillStyle = color;
+  on.fillRect(0, 0, sheet.width, sheet.height);
+  return sheet;
+}
+function drawAll(on, color, sheet) {
+  on.globalCompositeOperation = "source-over";
+  if (desk.now.base && sheet) on.drawImage(sheet, ...desk.now.base.box);
+  for (const s of desk.now.strokes) paint(s, on, color);
 }
 function redraw() {
   pen.setTransform(1, 0, 0, 1, 0, 0);
   pen.clearRect(0, 0, canvas.width, canvas.height);
-  now.strokes.forEach(paint);
+  pen.setTransform(scale, 0, 0, canvas.height / desk.now.h, 0, 0);
+  drawAll(pen, undefined, under.dark);
 }
+M.thumb(kind, (on, w, h) => {
+  if (!desk.now.strokes.length && !desk.now.base) return false;
+  const sheet = el("canvas", { width: w, height: h }),
+    light = sheet.getContext("2d");
+  light.setTransform(w / desk.now.w, 0, 0, h / desk.now.h, 0, 0);
+  drawAll(light, "#fff", under.light);
+  on.fillStyle = "#000";
+  on.fillRect(0, 0, w, h);
+  on.drawImage(sheet, 0, 0);
+  return true;
+});
 function show() {
-  const limit = matchMedia("(max-width: 900px)").matches
-    ? "none"
-    : `min(100%, calc(max(320px, 100vh - 372px) * ${now.w} / ${now.h}))`;
-  stage.style.aspectRatio = `${now.w} / ${now.h}`;
-  stage.style.maxWidth = limit;
-  const back = now.background?.url;
-  if (back && image.getAttribute("src") !== back) image.src = back;
-  if (!back) image.removeAttribute("src");
-  image.hidden = !back;
-  traced.hidden = !back;
-  image.style.opacity = opacity.value = now.background?.opacity ?? 0.45;
-  hint.hidden = now.strokes.length > 0 || Boolean(back) || Boolean(stroke);
+  const { w, h, strokes, base, background } = desk.now;
+  stage.style.aspectRatio = `${w} / ${h}`;
+  stage.style.maxWidth = P.stageWidth(w, h);
+  traced.show();
+  hint.hidden = strokes.length > 0 || Boolean(base) || Boolean(background) || Boolean(stroke);
   tools.brush.setAttribute("aria-pressed", tool === "brush");
   tools.eraser.setAttribute("aria-pressed", tool === "eraser");
-  tools.undo.disabled = !past.length && !now.strokes.length;
-  tools.redo.disabled = !future.length;
-  tools.clear.disabled = !now.strokes.length;
+  tools.undo.disabled = !desk.canUndo;
+  tools.redo.disabled = !desk.canRedo;
+  tools.clear.disabled = !strokes.length && !base;
   range.value = size;
-  const shown = Math.max(2, Math.min(26, (size * (stage.clientWidth || 512)) / now.w));
+  const shown = Math.max(2, Math.min(26, (size * (stage.clientWidth || 512)) / w));
   dot.style.width = dot.style.height = shown + "px";
-  element.dataset.strokes = now.strokes.length;
+  element.dataset.strokes = strokes.length;
   root.dataset.tool = tool;
 }
-image.addEventListener("error", () => {
-  if (now.background) {
-    M.say("The picture to trace is not there any more.");
-    commit({ ...now, background: null }, "background");
-  }
-});
-
-// ---- one edit: what it was goes to the past, the new value to Python
-function commit(next, what) {
-  past.push(now);
-  if (past.length > 200) past.shift();
-  future = [];
-  put(next, what);
-}
-function put(next, what) {
-  now = next;
-  fit();
-  show();
-  props.value = { ...now };
-  trigger("sketch_edit", { what, strokes: now.strokes.length });
-}
 const act = {
-  undo() {
-    if (past.length) {
-      future.push(now);
-      put({ ...onto(past.pop(), now.w, now.h) }, "undo");
-    } else if (now.strokes.length) {
-      future.push(now);
-      put({ ...now, strokes: now.strokes.slice(0, -1) }, "undo");
-    } // drawn before a reload
-  },
-  redo() {
-    if (future.length) {
-      past.push(now);
-      put(onto(future.pop(), now.w, now.h), "redo");
-    }
-  },
+  undo: () => desk.undo(),
+  redo: () => desk.redo(),
   clear() {
-    if (now.strokes.length) {
-      commit({ ...now, strokes: [] }, "clear");
+    if (desk.now.strokes.length || desk.now.base) {
+      desk.commit({ ...desk.now, strokes: [], base: null }, "clear");
       M.say("The canvas is empty.", act.undo);
     }
   },
@@ -246,16 +238,16 @@ const act = {
   thinner: () => resize([...SIZES].reverse().find((s) => s < size) ?? 2),
   thicker: () => resize(SIZES.find((s) => s > size) ?? 64),
 };
-M.on(element, "pad", (name) => act[name]());
+M.on(element, "canvas", ({ tool: front, what }) => front === kind && act[what]?.());
 
 // ---- mouse, pen, finger
 const tenth = (x) => Math.round(x * 10) / 10;
 const at = (e) => {
   const box = canvas.getBoundingClientRect();
-  return [tenth(((e.clientX - box.left) * now.w) / box.width), tenth(((e.clientY - box.top) * now.h) / box.height)];
+  return [tenth(((e.clientX - box.left) * desk.now.w) / box.width), tenth(((e.clientY - box.top) * desk.now.h) / box.height)];
 };
 const pressure = (e) => (e.pointerType === "pen" && e.pressure ? tenth(0.4 + e.pressure * 1.2) : 1);
-const inside = ([x, y]) => [Math.min(2 * now.w, Math.max(-now.w, x)), Math.min(2 * now.h, Math.max(-now.h, y))];
+const inside = ([x, y]) => [Math.min(2 * desk.now.w, Math.max(-desk.now.w, x)), Math.min(2 * desk.now.h, Math.max(-desk.now.h, y))];
 canvas.addEventListener("pointerdown", (e) => {
   if ((e.button > 0 && e.buttons !== 32) || !e.isPrimary || stroke) return;
   e.preventDefault();
@@ -268,7 +260,7 @@ canvas.addEventListener("pointerdown", (e) => {
 });
 canvas.addEventListener("pointermove", (e) => {
   const box = canvas.getBoundingClientRect(),
-    across = (size * box.width) / now.w;
+    across = (size * box.width) / desk.now.w;
   ring.style.cssText = `display:block;left:${e.clientX - box.left}px;top:${e.clientY - box.top}px;width:${across}px;height:${across}px`;
   if (!stroke || !e.isPrimary) return;
   ink(stroke);
@@ -276,7 +268,7 @@ canvas.addEventListener("pointermove", (e) => {
   for (const c of every.length ? every : [e]) {
     const [x, y] = inside(at(c)),
       p = stroke.p;
-    if (Math.hypot(x - p[p.length - 3], y - p[p.length - 2]) < now.w / 400) continue;
+    if (Math.hypot(x - p[p.length - 3], y - p[p.length - 2]) < desk.now.w / 400) continue;
     p.push(x, y, pressure(c));
     segment(stroke, p.length / 3 - 1);
   }
@@ -285,7 +277,7 @@ const lift = () => {
   if (!stroke) return;
   const done = stroke;
   stroke = null;
-  commit({ ...now, strokes: [...now.strokes, done] }, "stroke");
+  desk.commit({ ...desk.now, strokes: [...desk.now.strokes, done] }, "stroke");
 };
 canvas.addEventListener("pointerup", lift);
 canvas.addEventListener("pointercancel", lift);
@@ -293,66 +285,10 @@ canvas.addEventListener("pointerleave", () => {
   ring.style.display = "none";
 });
 
-// ---- a picture to trace: dropped, pasted, chosen, or sent from the results
-async function trace(picture) {
-  if (!picture) return;
-  root.dataset.busy = "1";
-  try {
-    const { id } = await M.call("POST", "assets", picture);
-    commit({ ...now, background: { url: `./api/v1/assets/${id}`, opacity: 0.45 } }, "background");
-  } catch (error) {
-    M.say(error.message);
-  } finally {
-    delete root.dataset.busy;
-  }
-}
-root.addEventListener("dragover", (e) => {
-  e.preventDefault();
-  stage.classList.add("mq-over");
-});
-root.addEventListener("dragleave", () => stage.classList.remove("mq-over"));
-root.addEventListener("drop", (e) => {
-  e.preventDefault();
-  stage.classList.remove("mq-over");
-  const picture = [...e.dataTransfer.files].find((f) => f.type.startsWith("image/"));
-  if (picture) trace(picture);
-  else M.say(M.NO_PICTURE);
-});
-root.addEventListener("paste", (e) => {
-  const item = [...e.clipboardData.items].find((i) => i.type.startsWith("image/"));
-  if (item) trace(item.getAsFile());
-});
-M.on(element, "trace", (url) => {
-  if (M.tool() === "scribble") commit({ ...now, background: { url, opacity: 0.45 } }, "background");
-});
-
-watch("value", () => {
-  const next = read(props.value);
-  const first = !element.dataset.ready && ready();
-  if (JSON.stringify(next) === JSON.stringify(now)) return;
-  if (props.value?.refit) refit(next.w, next.h);
-  else {
-    if (!first && (now.strokes.length || now.background)) {
-      past.push(now);
-      future = [];
-    } // what Python replaces can be undone too
-    now = next;
-  }
-  show();
-  fit();
-});
+P.receiving(root, stage, { picture: traced.take });
+M.on(element, "trace", (url) => M.tool() === kind && traced.url(url));
 new ResizeObserver(() => {
   fit();
   show();
 }).observe(stage);
-show();
-fit();
-// The first value is the draft of this browser: to draw before it is there would be to draw on another sheet.
-function ready() {
-  element.dataset.ready = "1";
-  element.closest("#sketch-pad")?.setAttribute("data-ready", "1");
-  root.classList.add("mq-usable");
-  M.loaded("sketch", () => now);
-  return true;
-}
-if (props.value) ready();
+desk.start();
