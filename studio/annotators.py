@@ -3,13 +3,15 @@
 Defaults and ranges are those of the functions; a test holds the two together.
 """
 
-from studio.hookspecs import AnnotatorSpec, OptionSpec, hookimpl
+from studio.hookspecs import AnnotatorSpec, OptionSpec, WeightsSpec, hookimpl
+
+PACK = (WeightsSpec(name="annotator.safetensors"),)
 
 
 @hookimpl
 def register_annotators() -> list[AnnotatorSpec]:
-    """Those that work without a download; of several for one control kind the best comes first."""
-    return [*lines(), *papers(), *pictures()]
+    """Of several for one control kind the best comes first."""
+    return [*lines(), *papers(), *pictures(), *starter()]
 
 
 def lines() -> list[AnnotatorSpec]:
@@ -107,6 +109,34 @@ def pictures() -> list[AnnotatorSpec]:
                 option("intensity", "From lightness as seen (0) to brightest channel (1)", 0, (0, 1, 0.05)),
                 option("gamma", "Darken the middle tones", 1, (0.1, 4, 0.05)),
             ),
+        ),
+    ]
+
+
+def starter() -> list[AnnotatorSpec]:
+    """What the starter pack's small network sees; it was taught by scenes such as the demonstration's."""
+    module, demonstration = "studio.control.starter", "built in, for pictures like the demonstration's"
+    return [
+        AnnotatorSpec(
+            name="starter_depth",
+            label=f"Depth ({demonstration})",
+            kind="depth",
+            module=f"{module}:depth",
+            weights=PACK,
+        ),
+        AnnotatorSpec(
+            name="starter_segments",
+            label=f"Segments ({demonstration})",
+            kind="segments",
+            module=f"{module}:segments",
+            weights=PACK,
+        ),
+        AnnotatorSpec(
+            name="starter_pose",
+            label=f"Pose ({demonstration})",
+            kind="pose",
+            module=f"{module}:pose",
+            weights=PACK,
         ),
     ]
 

@@ -27,6 +27,7 @@ from studio.gallery.uploads import Uploads
 from studio.jobs.events import Events
 from studio.jobs.queue import JobQueue
 from studio.jobs.worker import Dispatcher, Wiring
+from studio.library.annotators import AnnotatorFiles
 from studio.library.download.fetch import Places
 from studio.library.download.ledger import Ledger
 from studio.library.download.queue import Downloads
@@ -106,6 +107,7 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
             assets=str(paths.assets),
             cache=str(paths.root / "cache"),
             extensions=tuple(map(str, extension_dirs(settings))),
+            annotators=tuple(map(str, AnnotatorFiles.of(settings).folders)),
             device=settings.device,
             precision=settings.preferences.precision,
         ),

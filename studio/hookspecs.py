@@ -70,6 +70,23 @@ class OptionSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsSpec:
+    """A file of weights that an annotator opens, or a folder as transformers writes it.
+
+    Fields:
+        name: What it is called in a folder of annotators, such as "ControlNetHED.pth".
+        repo: The repository of the Hugging Face Hub where it lies; "": it comes with the starter pack.
+        file: Its path in there; "": the whole repository, which becomes a folder.
+        megabytes: About how large it is, to be told before a download; 0 if unknown.
+    """
+
+    name: str
+    repo: str = ""
+    file: str = ""
+    megabytes: float = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnnotatorSpec:
     """One way from a photo to a control map.
 
@@ -77,11 +94,13 @@ class AnnotatorSpec:
         name: What requests call it, such as "canny".
         label: What the page calls it.
         kind: The control kind that its maps are for.
-        module: Dotted path of a module with `annotate(image, **options)`, from a PIL image of any mode and size to an
-            RGB one of the same size, always the same; it raises ValueError for wrong options, StudioError for the
-            rest. Only the worker imports it.
+        module: Dotted path of a module with `annotate(image, **options)`, or "module:function". It makes of a PIL image
+            of any mode and size an RGB one of the same size, always the same; one of the kind pose may return that
+            and a list of people, each x, y, confidence of 18 joints in the picture's pixels (studio/skeleton.py). It
+            raises ValueError for wrong options, StudioError for the rest. Only the worker imports it.
         options: Its sliders.
-        needs: What has to be downloaded first, in words; "" if it works at once.
+        needs: What has to be there first beside `weights`, in words; "" if it works at once.
+        weights: What it opens: the function gets a keyword `weights` more, a studio.control.weights.Weights.
     """
 
     name: str
@@ -90,6 +109,7 @@ class AnnotatorSpec:
     module: str
     options: tuple[OptionSpec, ...] = ()
     needs: str = ""
+    weights: tuple[WeightsSpec, ...] = ()
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, float]:
         """Every option, those that are not given at their defaults. Raises: InvalidRequestError, naming the option."""

@@ -26,11 +26,15 @@ class ModelLocation:
 
 @dataclass(frozen=True)
 class Hello:
-    """Start-up facts. device: auto, cpu, cuda, cuda:N or mps; precision: auto, fp32, fp16 or bf16; folders as paths."""
+    """Start-up facts. device: auto, cpu, cuda, cuda:N or mps; precision: auto, fp32, fp16 or bf16; folders as paths.
+
+    annotators: Where annotators' weights lie, the first that has one counts.
+    """
 
     assets: str
     cache: str = ""
     extensions: tuple[str, ...] = ()
+    annotators: tuple[str, ...] = ()
     device: str = "auto"
     precision: str = "auto"
     version: int = PROTOCOL_VERSION
@@ -138,6 +142,7 @@ class Identified:
 class Annotated:
     """The map that was asked for, as 8-bit RGB rows; without one, what happened and what to do, as sentences.
 
+    pose: the people that were found, as studio.skeleton has them, if the annotator looks for people.
     detail: a traceback for the log, if it was a bug.
     """
 
@@ -145,6 +150,7 @@ class Annotated:
     width: int = 0
     height: int = 0
     rgb: bytes = b""
+    pose: dict[str, Any] | None = None
     message: str = ""
     hint: str = ""
     detail: str = ""

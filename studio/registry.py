@@ -91,13 +91,16 @@ def load_extension(folder: Path) -> ModuleType:
     return module
 
 
-def find_annotator(registry: Registry, name: str) -> AnnotatorSpec:
-    """The annotator of that name, or the first one of the control kind of that name.
+def find_annotator(
+    registry: Registry, name: str, ready: Callable[[AnnotatorSpec], bool] = lambda _row: True
+) -> AnnotatorSpec:
+    """The annotator of that name, or of the control kind of that name the first one that is ready, else the first.
 
     Raises: InvalidRequestError, saying which there are.
     """
     rows = registry.annotators
-    found = rows.get(name) or next((row for row in rows.values() if row.kind == name), None)
+    alike = [row for row in rows.values() if row.kind == name]
+    found = rows.get(name) or next(filter(ready, alike), next(iter(alike), None))
     if found is None:
         raise InvalidRequestError(
             f"There is no annotator {name[:40]!r}.", field="annotator", hint=f"Choose one of: {', '.join(rows)}."

@@ -26,6 +26,7 @@ from studio.gallery.uploads import Uploads
 from studio.jobs.events import Events
 from studio.jobs.queue import Job, JobQueue
 from studio.jobs.worker import Dispatcher
+from studio.library.annotators import Annotation, AnnotatorFiles
 from studio.library.card import Card
 from studio.library.download.queue import Downloads
 from studio.library.index import Library, ModelEntry
@@ -61,15 +62,6 @@ class Drawing:
     map: str
     editor: str
     empty: bool
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """A control map that was made of a picture: its asset id, what made it, and with which options."""
-
-    map: str
-    annotator: str
-    options: dict[str, float]
 
 
 @dataclass(kw_only=True)
@@ -199,18 +191,9 @@ class Studio:
         """Keep a drawing: strokes as drawn, and the light-on-black map of `size` (width, height) that they give."""
         require(user, "generate")
         cleaned = clean_strokes(strokes)
-        base = self.open_base(cleaned, user)
-        if is_empty(cleaned, base):
+        if is_empty(cleaned):
             return Drawing(map="", editor="", empty=True)
-        return self._keep_drawing(cleaned, rasterise(cleaned, *size, base), user)
-
-    def open_base(self, drawing: Mapping[str, Any], user: User) -> Image.Image | None:
-        """The finished map under what is drawn; None without one. Raises: AssetError, if it is not here."""
-        if not (base := drawing.get("base")):
-            return None
-        if not self.has_asset(base["id"], user):
-            raise AssetError("The map under the drawing is not here any more.", hint="Choose the photo again.")
-        return self.assets.open_image(base["id"])
+        return self._keep_drawing(cleaned, rasterise(cleaned, *size), user)
 
     def add_pose(self, pose: Mapping[str, Any], size: tuple[int, int], user: User) -> Drawing:
         """Keep a pose: the skeletons, and the map of `size` (width, height) that they give."""
@@ -234,8 +217,10 @@ class Studio:
         Raises: InvalidRequestError, naming what cannot be used; AssetError; JobError, if it was replaced; WorkerError.
         """
         require(user, "generate")
-        spec = find_annotator(self.registry, annotator)
+        files = AnnotatorFiles.of(self.settings)
+        spec = find_annotator(self.registry, annotator, files.ready)
         chosen = spec.complete(options)
+        files.check(spec, self.registry.annotators.values())
         if not self.has_asset(asset_id, user):
             raise AssetError(f"The picture {asset_id[:16]!r} is not here.", hint="Upload it again.")
         page = repr((user.name, page)) if page else ""  # pages of two people never meet
@@ -243,7 +228,12 @@ class Studio:
         made = self.dispatcher.annotate(question, user.name)
         map_id = self.assets.put_image(Image.frombytes("RGB", (made.width, made.height), made.rgb))
         self.uploads.note(user.name, [map_id])
-        return Annotation(map_id, spec.name, chosen)
+        return Annotation(map_id, spec.name, chosen, made.pose)
+
+    def download_annotator(self, name: str, user: User, *, at_machine: bool) -> list[dict[str, Any]]:
+        """Queue what that annotator opens and is not here. Raises: InvalidRequestError, and as `downloads.add`."""
+        wanted = AnnotatorFiles.of(self.settings).downloads(find_annotator(self.registry, name))
+        return [self.downloads.add(body, user, at_machine=at_machine) for body in wanted]
 
     def read_settings(self, data: bytes, user: User) -> PictureSettings:
         """The settings that made a picture, from its own metadata, with notes on what could not be used."""

@@ -17,8 +17,9 @@ CORE = {
     "prompts",
     "files",
     "segments",
+    "skeleton",
 }
-SHARED = CORE | {"settings", "database", "presets", "strokes", "painting", "skeleton", "access", "accounts", "lock"}
+SHARED = CORE | {"settings", "database", "presets", "strokes", "painting", "access", "accounts", "lock"}
 SERVICES = {"services", "models", "resolve", "jobs", "library", "gallery"}
 ENGINE = {"library", "control", "adapters", "engine"}
 APP = {"app", "server", "sharing"}  # the wiring, and the process around the page

@@ -1,16 +1,19 @@
 """The routes of control maps: which annotators there are, and a map of a picture."""
 
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 
 from studio.api.bodies import read_object
+from studio.api.downloads import is_at_machine
 from studio.api.guard import user_of
 from studio.api.schemas import json_body, refusals
 from studio.errors import InvalidRequestError
-from studio.services import Annotation, Studio
+from studio.hookspecs import AnnotatorSpec
+from studio.library.annotators import Annotation, AnnotatorFiles
+from studio.services import Studio
 
 FIELDS: dict[str, type] = {"asset": str, "annotator": str, "options": dict, "page": str}
 BODY = json_body(
@@ -35,21 +38,37 @@ def annotate_router(studio: Studio) -> APIRouter:
 
     @router.get("/annotators")
     def annotators() -> list[dict[str, Any]]:
-        """The annotators, with the sliders of each, the control kind of its maps, and what it needs first, if any."""
-        shown = ("name", "label", "kind", "options", "needs")
-        rows = [asdict(row) for row in studio.registry.annotators.values()]
-        return [{name: row[name] for name in shown} for row in rows]
+        """The annotators, with the sliders of each, the control kind of its maps, and what it needs first, if any.
+
+        `download`: whether what is missing can be downloaded.
+        """
+        files = AnnotatorFiles.of(studio.settings)
+        return [row_view(row, files) for row in studio.registry.annotators.values()]
+
+    @router.post("/annotators/{name}/download", status_code=201)
+    def download(name: Annotated[str, Path(max_length=100)], request: Request) -> list[dict[str, Any]]:
+        """Download what an annotator opens and is not here: its downloads, as GET /downloads lists them."""
+        return studio.download_annotator(name, user_of(request), at_machine=is_at_machine(request))
 
     replaced = refusals(s409="A newer map was asked for, or too many are being made.")
 
     @router.post("/annotate", status_code=201, openapi_extra=BODY, responses=replaced)
     async def annotate(request: Request) -> dict[str, Any]:
-        """Make a control map and keep it: {map: its asset id, annotator, options: every one that was used}."""
+        """Make a control map and keep it: {map: its asset id, annotator, options: every one that was used}.
+
+        An annotator of poses adds what it found in OpenPose's form: {people, canvas_width, canvas_height}.
+        """
         wanted = read_question(await read_object(request))
         made = await run_in_threadpool(ask, studio, wanted, request)
-        return asdict(made)
+        return made.view()
 
     return router
+
+
+def row_view(row: AnnotatorSpec, files: AnnotatorFiles) -> dict[str, Any]:
+    """An annotator as front ends see it."""
+    shown = {name: value for name, value in asdict(row).items() if name in ("name", "label", "kind", "options")}
+    return shown | {"needs": files.needs(row), "download": bool(files.downloads(row))}
 
 
 def ask(studio: Studio, wanted: dict[str, Any], request: Request) -> Annotation:

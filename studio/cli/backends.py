@@ -5,8 +5,8 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any, Protocol, cast
+from urllib.parse import quote
 
 from studio.access import LOCAL_USER
 from studio.errors import InvalidRequestError, StudioError, WorkerError
@@ -27,7 +27,12 @@ class Backend(Protocol):
         ...
 
     def annotate(self, asset: str, annotator: str, options: Mapping[str, float]) -> Plain:
-        """Make a control map: {"map": its asset id, "annotator", "options": all of them}. Raises: StudioError."""
+        """Make a control map: {"map": its asset id, "annotator", "options": all of them}; of people also what
+        studio.skeleton has: {"people", "canvas_width", "canvas_height"}. Raises: StudioError."""
+        ...
+
+    def download_annotator(self, name: str) -> list[Plain]:
+        """Begin to download what that annotator needs and is not here. Raises: StudioError."""
         ...
 
     def asset(self, asset: str) -> bytes:
@@ -67,7 +72,11 @@ class LocalBackend:
 
     def annotate(self, asset: str, annotator: str, options: Mapping[str, float]) -> Plain:
         """Make a control map."""
-        return asdict(self.studio.annotate(asset, annotator, options, LOCAL_USER))
+        return self.studio.annotate(asset, annotator, options, LOCAL_USER).view()
+
+    def download_annotator(self, name: str) -> list[Plain]:
+        """Queue it."""
+        return self.studio.download_annotator(name, LOCAL_USER, at_machine=True)
 
     def asset(self, asset: str) -> bytes:
         """Read the file."""
@@ -118,6 +127,10 @@ class RemoteBackend:
         body = json.dumps({"asset": asset, "annotator": annotator, "options": dict(options)}).encode()
         with self._open("/api/v1/annotate", body, "application/json", patience=MAP_PATIENCE) as reply:
             return json.load(reply)
+
+    def download_annotator(self, name: str) -> list[Plain]:
+        """Post it."""
+        return self.ask(f"/api/v1/annotators/{quote(name, safe='')}/download", b"", "application/json")
 
     def asset(self, asset: str) -> bytes:
         """Download the file."""

@@ -41,10 +41,11 @@ def generate(flags: argparse.Namespace, settings: Settings, open_studio: OpenStu
     return 0 if job["state"] == "done" else 1
 
 
-def check_out(path: Path) -> None:
-    """Refuse a target that is no PNG file before any work is done."""
-    if path.suffix.lower() != ".png":
-        raise InvalidRequestError(f"--out {path} is no PNG file.", field="out", hint="Let its name end in .png.")
+def check_out(path: Path, endings: tuple[str, ...] = (".png",)) -> None:
+    """Refuse a target that cannot be written before any work is done."""
+    if path.suffix.lower() not in endings:
+        hint = f"Let its name end in {' or '.join(endings)}."
+        raise InvalidRequestError(f"--out {path} is no PNG file.", field="out", hint=hint)
     if path.is_dir():
         raise InvalidRequestError(f"--out {path} is a folder.", field="out", hint="Name a file in it.")
 

@@ -129,7 +129,14 @@ def _annotate(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("kind", metavar="KIND", help="an annotator (canny, scribble, softedge, lineart, ...), or a control kind")
     add("file", type=Path, metavar="FILE", help="the photo")
-    add("--out", type=Path, required=True, metavar="FILE.png", help="where the map goes, as large as the photo")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE.png",
+        help="where the map goes, as large as the photo; people that were found, if it is FILE.json",
+    )
+    add("--download", action="store_true", help="download first what the annotator needs and is not here")
     add("--option", action="append", default=[], metavar="NAME=VALUE", help="such as low_threshold=50; several times")
 
 
@@ -155,6 +162,10 @@ def _models(parser: argparse.ArgumentParser, common: Parser) -> None:
     adding.add_argument("--json", action="store_true", help="print one JSON value")
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a number from 0 to 65535")
+    return int(text)
 def _sides(text: str) -> tuple[int, ...]:
     words = text.split(",")
     if len(words) != 4 or not all(word.strip().isdecimal() for word in words) or not any(map(int, words)):
@@ -162,7 +173,3 @@ def _sides(text: str) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a number from 0 to 65535")
-    return int(text)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 JOINTS = 18
+LONGEST = 1024  # pixels that the longer side is read at
 SIDE = 128  # pixels that it was trained at; the shorter side of a picture is read at this size
 LEAST_PERSON = 40  # pixels of a region that is taken for somebody
 LEAST_SURE = 0.15
@@ -75,7 +76,7 @@ class Reading:
 @torch.inference_mode()
 def read(reader: Reader, picture: Image.Image, person: int) -> Reading:
     """Read a picture of any size. person: the number of the class of people."""
-    factor = SIDE / min(picture.size)
+    factor = min(SIDE / min(picture.size), LONGEST / max(picture.size))
     width, height = (max(16, round(side * factor / 16) * 16) for side in picture.size)
     small = np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
     said = reader(torch.from_numpy(small / 127.5 - 1).permute(2, 0, 1)[None])

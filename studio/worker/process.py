@@ -144,12 +144,14 @@ class _Worker:
     def __init__(self, connection: Connection, inbox: Inbox, hello: Hello) -> None:
         import torch
 
+        from studio.control.weights import Weights
         from studio.engine.generate import Engine
         from studio.engine.precision import choose_device
         from studio.engine.probe import measured
         from studio.engine.store import Store
         from studio.engine.turbo import Turbo
         from studio.engine.working_sets import WorkingSets
+        from studio.library.annotators import AnnotatorFiles
         from studio.registry import load_registry
 
         self.connection, self.inbox, self.assets = connection, inbox, Path(hello.assets)
@@ -164,6 +166,7 @@ class _Worker:
         self.turbo = Turbo(device, on_prepared=lambda: inbox.put(Tend()))
         registry = load_registry([Path(folder) for folder in hello.extensions])
         self.annotators = registry.annotators
+        self.weights = Weights(AnnotatorFiles(tuple(map(Path, hello.annotators))), str(device))
         self.engine = Engine(store=self.store, schedulers=registry.schedulers, load_image=self.load_image)
 
     def ready(self) -> Ready:
@@ -206,6 +209,7 @@ class _Worker:
                 self.say(self.resident())
             case Free():
                 self.store.free()
+                self.weights.forget()
                 self.say(self.resident())
             case _:
                 log.warning("unknown message %s", type(message).__name__)
@@ -285,9 +289,9 @@ class _Worker:
 
     def annotate(self, message: Annotate) -> None:
         """Make a control map."""
-        from studio.worker.annotate import annotate
+        from studio.worker.annotate import Tools, annotate
 
-        self.say(annotate(message, self.annotators, self.load_image))
+        self.say(annotate(message, Tools(self.annotators, self.weights, self.load_image)))
 
     def wanted(self) -> bool:
         """Whether a job waits. Maps that wait are made first: they do not take long."""

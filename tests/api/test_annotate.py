@@ -5,11 +5,16 @@ import json
 import numpy as np
 import pytest
 
+from studio.control.weights import Weights
 from studio.errors import ForbiddenError, JobError, WorkerError
+from studio.hookspecs import AnnotatorSpec, WeightsSpec
 from studio.jobs.maps import Maps
-from studio.worker.annotate import annotate
+from studio.library.annotators import AnnotatorFiles
+from studio.skeleton import clean_pose
+from studio.worker.annotate import Tools, annotate
 from tests.api.kit import png
 from tests.control.pictures import square
+from tests.control.readers import save_reader
 
 NOWHERE = "0" * 64
 
@@ -22,7 +27,8 @@ def asked(studio, monkeypatch):
     def answer(question, owner):
         heard.append((question, owner))
         asked = maps.ask(question, owner)
-        maps.heard(annotate(question, studio.registry.annotators, studio.assets.open_image))
+        weights = Weights(AnnotatorFiles.of(studio.settings))
+        maps.heard(annotate(question, Tools(studio.registry.annotators, weights, studio.assets.open_image)))
         return maps.wait(asked)
 
     monkeypatch.setattr(studio.dispatcher, "annotate", answer)
@@ -37,7 +43,7 @@ def sheet(studio):
 def test_the_annotators_are_listed_with_their_sliders(local):
     rows = {row["name"]: row for row in local.get("/api/v1/annotators").json()}
     assert {"canny", "scribble", "softedge", "lineart", "invert", "tile", "shuffle"} <= set(rows)
-    assert set(rows["canny"]) == {"name", "label", "kind", "options", "needs"}
+    assert set(rows["canny"]) == {"name", "label", "kind", "options", "needs", "download"}
     slider = rows["canny"]["options"][0]
     assert (slider["name"], slider["default"], slider["min"], slider["max"]) == ("low_threshold", 100, 0, 254)
     assert slider["label"]
@@ -57,6 +63,74 @@ def test_a_map_is_made_kept_and_described(studio, local, sheet, asked):
 
 def test_a_control_kind_stands_for_its_default_annotator(local, sheet, asked):
     assert local.post("/api/v1/annotate", json={"asset": sheet, "annotator": "edges"}).json()["annotator"] == "canny"
+
+
+def test_a_photo_of_people_gives_a_map_and_a_pose(studio, local, sheet, asked):
+    save_reader(studio.settings.paths.models / "annotators")
+    made = local.post("/api/v1/annotate", json={"asset": sheet, "annotator": "starter_pose"}).json()
+    assert set(made) == {"map", "annotator", "options", "people", "canvas_width", "canvas_height"}
+    assert (made["canvas_width"], made["canvas_height"]) == (128, 128)
+    assert clean_pose(made)["people"] == made["people"]
+
+
+FAR = AnnotatorSpec(
+    name="far",
+    label="Far",
+    kind="edges",
+    module="studio.control.canny",
+    weights=(
+        WeightsSpec(name="far.pth", repo="o/r", file="x/far.pth", megabytes=29.4),
+        WeightsSpec(name="b", repo="o/b"),
+    ),
+)
+
+
+@pytest.fixture
+def far(studio):
+    """An annotator whose weights are somewhere else."""
+    studio.registry.annotators["far"] = FAR
+    return studio.settings.paths.models / "annotators"
+
+
+def test_what_needs_a_download_says_so_and_names_what_works_at_once(local, sheet, far, asked):
+    answer = local.post("/api/v1/annotate", json={"asset": sheet, "annotator": "far"})
+    body = answer.json()
+    assert (answer.status_code, body["field"]) == (422, "annotator")
+    assert body["detail"] == "Far needs a download of about 29 MB."
+    assert "annotate far FILE" in body["hint"]
+    assert "What works at once: canny." in body["hint"]
+    assert not asked
+
+
+def test_the_list_says_what_can_be_downloaded(local, far):
+    def shown(name):
+        row = next(row for row in local.get("/api/v1/annotators").json() if row["name"] == name)
+        return row["needs"], row["download"]
+
+    assert shown("far") == ("a download of about 29 MB", True)
+    assert shown("canny") == ("", False)
+    (far / "far.pth").touch()
+    assert shown("far") == ("a download", True)
+    (far / "b").mkdir()
+    assert shown("far")[0] == "a download"  # a folder without a description is not whole
+    (far / "b" / "config.json").touch()
+    assert shown("far") == ("", False)
+
+
+def test_a_download_of_an_annotator_asks_for_each_file(studio, local, far, monkeypatch):
+    heard = []
+    monkeypatch.setattr(studio.downloads, "add", lambda body, user, at_machine: heard.append(body) or {"id": "1"})
+    assert local.post("/api/v1/annotators/far/download").status_code == 201
+    assert heard == [
+        {"repo": "o/r", "file": "x/far.pth", "kind": "annotator"},
+        {"repo": "o/b", "file": "", "kind": "annotator"},
+    ]
+    assert local.post("/api/v1/annotators/canny/download").json() == []
+    assert local.post("/api/v1/annotators/spell/download").status_code == 422
+
+
+def test_guests_download_nothing(ann, far):
+    assert ann.post("/api/v1/annotators/far/download").status_code == 403
 
 
 def test_the_map_can_be_used_in_a_request_with_what_made_it(local, sheet, asked):

@@ -6,20 +6,27 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
+from studio.control.weights import Weights
 from studio.errors import ModelNotFoundError
-from studio.hookspecs import AnnotatorSpec
+from studio.hookspecs import AnnotatorSpec, WeightsSpec
+from studio.library.annotators import AnnotatorFiles
 from studio.messages import Annotate
-from studio.worker.annotate import annotate
+from studio.worker.annotate import Tools, annotate
 
 PHOTO = Image.new("RGB", (6, 4), "red")
+NOBODY, SOMEBODY = [0.0] * 54, [3.0, 2.0, 1.0] + [0.0] * 51
+
+
+def tools(module="foreign", weights=()):
+    row = AnnotatorSpec(name="mine", label="Mine", kind="edges", module=module, weights=weights)
+    return Tools({"mine": row}, Weights(AnnotatorFiles(())), lambda _asset: PHOTO)
 
 
 def answer(monkeypatch, function):
     module = ModuleType("foreign")
     module.annotate = function
     monkeypatch.setitem(sys.modules, "foreign", module)
-    rows = {"mine": AnnotatorSpec(name="mine", label="Mine", kind="edges", module="foreign")}
-    return annotate(Annotate("1", "a" * 64, "mine", (("size", 2.0),)), rows, lambda _asset: PHOTO)
+    return annotate(Annotate("1", "a" * 64, "mine", (("size", 2.0),)), tools())
 
 
 def test_its_options_arrive_and_its_map_comes_back(monkeypatch):
@@ -56,5 +63,24 @@ def test_a_bug_is_told_with_its_traceback_and_a_lack_of_memory_without(monkeypat
 
 
 def test_a_module_that_is_not_there_is_told(monkeypatch):
-    rows = {"mine": AnnotatorSpec(name="mine", label="Mine", kind="edges", module="no_module_of_that_name")}
-    assert "ModuleNotFoundError" in annotate(Annotate("1", "", "mine"), rows, lambda _asset: PHOTO).message
+    assert "ModuleNotFoundError" in annotate(Annotate("1", "", "mine"), tools("no_module_of_that_name")).message
+
+
+def test_a_function_is_named_behind_its_module_and_opens_its_weights(monkeypatch):
+    module = ModuleType("foreign")
+    module.deep = lambda image, *, weights: image.point(lambda _value: 9 if isinstance(weights, Weights) else 0)
+    monkeypatch.setitem(sys.modules, "foreign", module)
+    said = annotate(Annotate("1", "", "mine"), tools("foreign:deep", (WeightsSpec(name="a.pth"),)))
+    assert said.rgb[:3] == bytes((9, 9, 9))
+
+
+def test_people_come_back_as_a_pose_on_a_canvas_of_the_pictures_size(monkeypatch):
+    said = answer(monkeypatch, lambda image, *, size: (image, [SOMEBODY, NOBODY]))
+    people = [{"pose_keypoints_2d": SOMEBODY}, {"pose_keypoints_2d": NOBODY}]
+    assert said.pose == {"canvas_width": 6, "canvas_height": 4, "people": people}
+    assert answer(monkeypatch, lambda image, *, size: image).pose is None
+
+
+@pytest.mark.parametrize("people", [[[1.0] * 53], [[float("nan")] * 54], ["x"]], ids=("short", "nan", "text"))
+def test_what_is_no_pose_is_refused(monkeypatch, people):
+    assert "gave no pose" in answer(monkeypatch, lambda image, *, size: (image, people)).message

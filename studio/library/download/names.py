@@ -22,6 +22,7 @@ FOLDERS = {
     "embedding": "embeddings",
     "hypernetwork": "hypernetworks",
     "upscaler": "upscalers",
+    "annotator": "annotators",
 }
 SAFE, PICKLES = (".safetensors",), (".ckpt", ".pt", ".pth", ".bin")
 SUFFIXES = (*SAFE, *PICKLES)
