@@ -191,9 +191,18 @@ class Studio:
         """Keep a drawing: strokes as drawn, and the light-on-black map of `size` (width, height) that they give."""
         require(user, "generate")
         cleaned = clean_strokes(strokes)
-        if is_empty(cleaned):
+        base = self.open_base(cleaned, user)
+        if is_empty(cleaned, base):
             return Drawing(map="", editor="", empty=True)
-        return self._keep_drawing(cleaned, rasterise(cleaned, *size), user)
+        return self._keep_drawing(cleaned, rasterise(cleaned, *size, base), user)
+
+    def open_base(self, drawing: Mapping[str, Any], user: User) -> Image.Image | None:
+        """The finished map under what is drawn; None without one. Raises: AssetError, if it is not here."""
+        if not (base := drawing.get("base")):
+            return None
+        if not self.has_asset(base["id"], user):
+            raise AssetError("The map under the drawing is not here any more.", hint="Choose the photo again.")
+        return self.assets.open_image(base["id"])
 
     def add_pose(self, pose: Mapping[str, Any], size: tuple[int, int], user: User) -> Drawing:
         """Keep a pose: the skeletons, and the map of `size` (width, height) that they give."""
