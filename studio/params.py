@@ -16,6 +16,7 @@ from studio.errors import InvalidRequestError
 PARAMS_VERSION = 1
 CONTROL_MODES = ("balanced", "prompt", "control")
 RESIZE_MODES = ("crop", "fill", "stretch")
+METHODS = ("full", "style", "composition")
 FILLS = ("original", "fill", "noise", "nothing")
 PADDING_MAX, BLUR_MAX = 512, 64
 MASK_BLUR = 4  # pixels, as in A1111
@@ -38,6 +39,7 @@ class ControlUnit:
         mask: Asset id of a picture that is white where the unit counts; "" is everywhere.
         resize_mode: How a map of another aspect is fitted: "crop", "fill" (whole, with bars) or "stretch".
         fidelity: For reference_only, 0 to 1: how much the picture without words keeps to itself.
+        method: What an IP-Adapter takes of its pictures: "full", "style" or "composition".
         source, annotator, annotator_options: The picture and the annotator that gave the map, if any.
         editor: Asset id of the editor's data (strokes as JSON), so that the map can be edited again.
     """
@@ -56,6 +58,7 @@ class ControlUnit:
     mask: str = ""
     resize_mode: str = "crop"
     fidelity: float = 0.5
+    method: str = "full"
     source: str = ""
     annotator: str = ""
     annotator_options: tuple[tuple[str, float], ...] = ()
@@ -66,6 +69,7 @@ class ControlUnit:
         check_range("fidelity", self.fidelity, 0, 1)
         check_choice("mode", self.mode, CONTROL_MODES)
         check_choice("resize_mode", self.resize_mode, RESIZE_MODES)
+        check_choice("method", self.method, METHODS)
         start, end = self.control_guidance_start, self.control_guidance_end
         if not 0 <= start < end <= 1:
             raise InvalidRequestError(

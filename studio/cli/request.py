@@ -20,6 +20,7 @@ CONTROL_KEYS = {
     "start": "control_guidance_start",
     "end": "control_guidance_end",
     "fidelity": "fidelity",
+    "method": "method",
     "model": "model",
     "mode": "mode",
     "resize": "resize_mode",

@@ -95,6 +95,25 @@ def cross_attention_layers(unet: nn.Module) -> list[nn.Module]:
     return [unet.get_submodule(name.removesuffix(".processor")) for name in names]
 
 
+def layers_heard(unet: nn.Module, method: str) -> list[bool]:
+    """Which cross-attention layers hear of a picture, in the order of `cross_attention_layers`.
+
+    method: "full"; "style", the first blocks on the way up; "composition", the last ones on the way down and the middle.
+    In SDXL these are single transformers of the blocks. Source: InvokeAI 6, the IP-Adapter methods.
+    """
+    names = [name for name in unet.attn_processors if not name.endswith("attn1.processor")]  # type: ignore[operator]
+    if method == "full":
+        return [True] * len(names)
+    way = "up_blocks." if method == "style" else "down_blocks."
+    blocks = list(dict.fromkeys(".".join(name.split(".")[:2]) for name in names if name.startswith(way)))
+    heard = [(blocks[0] if method == "style" else blocks[-1]) + "."]
+    if unet.config.get("addition_embed_type") == "text_time":  # SDXL
+        heard = [f"{heard[0]}attentions.1."]
+    elif method == "composition":
+        heard.append("mid_block.")
+    return [name.startswith(tuple(heard)) for name in names]
+
+
 def _numbers(state: Mapping[str, Tensor]) -> list[int]:
     ending = ".to_k_ip.weight"
     return sorted(int(name.split(".")[1]) for name in state if name.startswith("ip_adapter.") and name.endswith(ending))

@@ -92,7 +92,7 @@ class Conditions:
     ) -> IPAdapterUnit:
         shown = [self._features(encoder, adapter, name) for name in (control.map, *control.images)]
         blank = self._features(encoder, adapter, "") if adapter.plus else torch.zeros_like(shown[0])
-        return IPAdapterUnit(adapter, torch.cat(shown), blank, setting)
+        return IPAdapterUnit(adapter, torch.cat(shown), blank, setting, control.method)
 
     def _features(self, encoder: ModelLocation, adapter: IPAdapter, name: str) -> Tensor:
         """What the encoder says of a picture, or of "", which is none: (1, D), or (1, L, D) for the plus kind."""

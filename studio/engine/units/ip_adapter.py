@@ -8,7 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from studio.control.ip_adapter import IPAdapter, cross_attention_layers
+from studio.control.ip_adapter import IPAdapter, cross_attention_layers, layers_heard
 from studio.engine.attention import PictureKeys, split_heads
 from studio.engine.units.unit import Residuals, Setting, StepInput
 
@@ -20,14 +20,17 @@ class IPAdapterUnit:
     Fields:
         features: (pictures, D), or (pictures, L, D) for the plus kind.
         blank: (1, ...), the same of no picture, which the half for the negative prompts sees.
+        method: What is taken of the pictures, as control.ip_adapter.layers_heard has it.
     """
 
     model: IPAdapter
     features: Tensor
     blank: Tensor
     setting: Setting = field(default_factory=Setting)
+    method: str = "full"
     _shown: dict[int, PictureKeys] | None = field(default=None, init=False)
     _layers: list[nn.Module] = field(default_factory=list[nn.Module], init=False)
+    _heard: list[bool] = field(default_factory=list[bool], init=False)
 
     @contextmanager
     def attached(self, unet: UNet2DConditionModel) -> Generator[None]:
@@ -35,7 +38,7 @@ class IPAdapterUnit:
         layers = cross_attention_layers(unet)
         if len(layers) != len(self.model.keys):
             raise ValueError(f"the IP-Adapter has {len(self.model.keys)} layers, and the UNet {len(layers)}")
-        self._layers, self._shown = layers, None
+        self._layers, self._shown, self._heard = layers, None, layers_heard(unet, self.method)
         try:
             yield
         finally:
@@ -59,10 +62,11 @@ class IPAdapterUnit:
         rows = len(step.sample) // len(sides)
         tokens = torch.cat([side.expand(rows, -1, -1) for side in sides])
         scales = self.setting.scales(len(self._layers))
-        pairs = zip(self._layers, self.model.keys_and_values(tokens), scales, strict=True)
+        layers = zip(self._layers, self.model.keys_and_values(tokens), scales, self._heard, strict=True)
         return {
             id(layer): PictureKeys(
                 split_heads(key, layer.heads), split_heads(value, layer.heads), scale, self.setting.mask
             )
-            for layer, (key, value), scale in pairs
+            for layer, (key, value), scale, heard in layers
+            if heard
         }

@@ -47,6 +47,21 @@ def test_a_t2i_adapter(large, picture, scale):
     assert not torch.allclose(large.ours(), theirs, atol=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("method", "blocks"), [("style", {"up": {"block_0": 1.0}}), ("composition", {"down": {"block_1": 1.0}, "mid": 1.0})]
+)
+def test_an_ip_adapter_that_some_blocks_hear(small, method, blocks):
+    adapter, features = tiny_ip_adapter(small.unet), torch.randn(1, FEATURES)
+    small.pipeline.unet._load_ip_adapter_weights([diffusers_layout(adapter)], low_cpu_mem_usage=False)
+    small.pipeline.set_ip_adapter_scale(blocks)
+    embeds = torch.cat([torch.zeros(1, 1, FEATURES), features[None]])
+    theirs = small.theirs(ip_adapter_image_embeds=[embeds])
+    ours = small.ours(IPAdapterUnit(adapter, features, torch.zeros(1, FEATURES), method=method))
+    assert_agree(ours, theirs)
+    whole = small.ours(IPAdapterUnit(adapter, features, torch.zeros(1, FEATURES)))
+    assert not torch.allclose(ours, whole, atol=1e-3)
+
+
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 @pytest.mark.parametrize("masked", [False, True])
 def test_an_ip_adapter(small, scale, masked):
