@@ -32,6 +32,7 @@ from studio.library.download.queue import Downloads
 from studio.library.index import Library, ModelEntry
 from studio.messages import Annotate, Resident, Result
 from studio.models import Models
+from studio.painting.rasterise import make_map
 from studio.params import GenerationParams, GenerationRequest
 from studio.presets import Preset
 from studio.prompts.words import unknown_words
@@ -55,9 +56,7 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing as assets: the map that the model sees, and the strokes or the pose that made it. `empty`: nothing
-    was drawn.
-    """
+    """A drawing as assets: the map that the model sees, and the data that made it. `empty`: nothing was drawn."""
 
     map: str
     editor: str
@@ -189,12 +188,10 @@ class Studio:
 
     def add_strokes(self, strokes: Mapping[str, Any], size: tuple[int, int], user: User) -> Drawing:
         """Keep a drawing: strokes as drawn, and the light-on-black map of `size` (width, height) that they give."""
-        require(user, "generate")
         cleaned = clean_strokes(strokes)
         base = self.open_base(cleaned, user)
-        if is_empty(cleaned, base):
-            return Drawing(map="", editor="", empty=True)
-        return self._keep_drawing(cleaned, rasterise(cleaned, *size, base), user)
+        image = None if is_empty(cleaned, base) else rasterise(cleaned, *size, base)
+        return self._keep_drawing(cleaned, image, user)
 
     def open_base(self, drawing: Mapping[str, Any], user: User) -> Image.Image | None:
         """The finished map under what is drawn; None without one. Raises: AssetError, if it is not here."""
@@ -206,13 +203,19 @@ class Studio:
 
     def add_pose(self, pose: Mapping[str, Any], size: tuple[int, int], user: User) -> Drawing:
         """Keep a pose: the skeletons, and the map of `size` (width, height) that they give."""
-        require(user, "generate")
         cleaned = skeleton.clean_pose(pose)
-        if skeleton.is_empty(cleaned):
-            return Drawing(map="", editor="", empty=True)
-        return self._keep_drawing(cleaned, skeleton.rasterise(cleaned, *size), user)
+        image = None if skeleton.is_empty(cleaned) else skeleton.rasterise(cleaned, *size)
+        return self._keep_drawing(cleaned, image, user)
 
-    def _keep_drawing(self, cleaned: dict[str, Any], image: Image.Image, user: User) -> Drawing:
+    def add_painting(self, painting: Mapping[str, Any], kind: str, size: tuple[int, int], user: User) -> Drawing:
+        """Keep a painting of that kind ("depth", "segments"), and the map of `size` (width, height) that it gives."""
+        cleaned, image = make_map(painting, kind, size, lambda checked: self.open_base(checked, user))
+        return self._keep_drawing(cleaned, image, user)
+
+    def _keep_drawing(self, cleaned: dict[str, Any], image: Image.Image | None, user: User) -> Drawing:
+        require(user, "generate")
+        if image is None:
+            return Drawing(map="", editor="", empty=True)
         drawing = Drawing(map=self.assets.put_image(image), editor=self.assets.put_json(cleaned), empty=False)
         self.uploads.note(user.name, [drawing.map, drawing.editor])
         return drawing

@@ -1,7 +1,7 @@
 """Paintings as the pictures that control models see. The same rule as studio/ui/paint.js, which shows them at once."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from studio.painting import shapes
+from studio.painting.clean import clean_painting
 from studio.painting.shapes import Sheet, Size
 from studio.segments import REGIONS
 
@@ -33,6 +34,18 @@ def rasterise(painting: Mapping[str, Any], width: int, height: int, base: Image.
 def is_empty(painting: Mapping[str, Any], base: Image.Image | None = None) -> bool:
     """Whether a cleaned painting shows nothing: its map is black."""
     return rasterise(painting, painting["w"], painting["h"], base).getbbox() is None
+
+
+def make_map(
+    value: object, kind: str, size: tuple[int, int], open_base: Callable[[dict[str, Any]], Image.Image | None]
+) -> tuple[dict[str, Any], Image.Image | None]:
+    """A painting from a browser, checked, and its map of `size` (width, height); None where it shows nothing.
+
+    open_base: Gives the picture of a painting's base. Raises: InvalidRequestError, and what open_base does.
+    """
+    painting = clean_painting(value, kind)
+    base = open_base(painting)
+    return painting, None if is_empty(painting, base) else rasterise(painting, *size, base)
 
 
 class DepthSheet:
