@@ -7,8 +7,9 @@ from typing import Any
 from studio.access import User
 from studio.params import ControlUnit, GenerationRequest
 from studio.services import Studio
-from studio.ui.components import pose_editor, sketch_pad
+from studio.ui.components import paint_pad, pose_editor, sketch_pad
 from studio.ui.components.own import OwnComponent
+from studio.ui.components.paint_pad import PaintPad
 from studio.ui.components.pose_editor import PoseEditor
 from studio.ui.components.sketch_pad import SketchPad
 
@@ -22,16 +23,22 @@ class Part:
 
     Fields:
         unit: Of a control unit, such as its map, and the editor's data as an asset.
+        more: Of further units, for a tab that gives several; "conditioning_scale" there is a share of the row's.
         fields: Of the request itself, such as init_image.
     """
 
     unit: Mapping[str, Any] | None = None
+    more: tuple[Mapping[str, Any], ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def empty(self) -> bool:
         """Whether it adds nothing."""
         return self.unit is None and not self.fields
+
+    def units(self) -> list[dict[str, Any]]:
+        """The units that it adds."""
+        return [] if self.unit is None else [dict(unit) for unit in (self.unit, *self.more)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +58,8 @@ class Editor:
         add: Keeps a drawing as assets, for a picture of that size. Raises: InvalidRequestError.
         restored: The drawing that made a picture, for a canvas of that size; None when the settings hold none.
         picture: Whether it gives a picture to begin with, not a control.
+        also: Other kinds that its drawing can be sent as.
+        several: Whether it shows all units of its kinds, not one.
     """
 
     kind: str
@@ -65,6 +74,8 @@ class Editor:
     add: Callable[[Studio, Mapping[str, Any], Size, User], Part]
     restored: Callable[[Studio, GenerationRequest, Size, User], Value | None]
     picture: bool = False
+    also: tuple[str, ...] = ()
+    several: bool = False
 
     def draft(self, browser: str) -> str:
         """The name of the draft that keeps its drawing; "" before the browser has said its own name."""
@@ -121,6 +132,32 @@ def _restored_pose(studio: Studio, request: GenerationRequest, size: Size, user:
     return None if kept is None else pose_editor.readable(kept, *size)
 
 
+def _painting(kind: str) -> dict[str, Callable[..., Any]]:
+    """How a tab of painted maps makes, keeps and restores them."""
+
+    def add(studio: Studio, painting: Mapping[str, Any], size: Size, user: User) -> Part:
+        kept = studio.add_painting(paint_pad.empty_painting(*size) | dict(painting), kind, size, user)
+        if kept.empty:
+            return Part()
+        return Part(unit={"kind": kind, "map": kept.map, "editor": kept.editor, **sketch_pad.origin(painting)})
+
+    def restored(studio: Studio, request: GenerationRequest, size: Size, user: User) -> Value | None:
+        unit = first_unit(request, kind)
+        if unit is None:
+            return None
+        if (kept := kept_data(studio, unit, user)) is not None:
+            return paint_pad.readable(kept, kind, *size)
+        return paint_pad.over_map(unit.map, *size) if studio.has_asset(unit.map, user) else None
+
+    return {
+        "add": add,
+        "restored": restored,
+        "empty": paint_pad.empty_painting,
+        "readable": lambda value, width, height: paint_pad.readable(value, kind, width, height),
+        "component": lambda elem_id: PaintPad(elem_id=elem_id, kind=kind),
+    }
+
+
 SKETCH = Editor(
     kind="scribble",
     name="sketch",
@@ -146,6 +183,15 @@ POSE = Editor(
     add=_add_pose,
     restored=_restored_pose,
 )
+DEPTH = Editor(
+    kind="depth",
+    name="depth",
+    label="Depth",
+    elem_id="depth-pad",
+    follow="Follow the depth",
+    nothing="No depth is painted, so the prompt alone decides.",
+    **_painting("depth"),
+)
 EDGES = Editor(
     kind="edges",
     name="edges",
@@ -158,5 +204,14 @@ EDGES = Editor(
     readable=sketch_pad.readable,
     **_strokes_of("edges"),
 )
-EDITORS = {editor.kind: editor for editor in (SKETCH, POSE, EDGES)}
+SEGMENTS = Editor(
+    kind="segments",
+    name="segments",
+    label="Segments",
+    elem_id="segments-pad",
+    follow="Follow the segments",
+    nothing="No regions are painted, so the prompt alone decides.",
+    **_painting("segments"),
+)
+EDITORS = {editor.kind: editor for editor in (SKETCH, POSE, DEPTH, EDGES, SEGMENTS)}
 """In the order of the tabs."""

@@ -28,6 +28,7 @@ STYLES = (
     "create.css",
     "stack.css",
     "pose.css",
+    "paint.css",
     "form.css",
     "result.css",
     "gallery.css",
@@ -35,7 +36,17 @@ STYLES = (
     "models.css",
     "details.css",
 )
-SCRIPTS = ("page.js", "keys.js", "pads.js", "pose.js", "models.js", "models_correction.js")
+SCRIPTS = (
+    "page.js",
+    "keys.js",
+    "pads.js",
+    "pose.js",
+    "paint.js",
+    "paint_things.js",
+    "paint_hands.js",
+    "models.js",
+    "models_correction.js",
+)
 
 
 def build(studio: Studio) -> gr.Blocks:

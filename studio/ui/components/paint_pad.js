@@ -1,9 +1,10 @@
-// A sheet to paint maps on: how near everything is (depth), or what is where (segments). value = {w, h, ops, base, background},
-// as studio/painting has it; window.maquettePaint draws it by the same rule. One "edited" for each thing a person does.
+// A sheet to paint maps on: how near everything is (depth), or what is where (segments). value = {w, h, ops, base,
+// background}, as studio/painting has it; window.maquettePaint draws it by the same rule. One "edited" for each edit.
 const M = window.maquette,
   P = window.maquettePad,
   R = window.maquettePaint,
   T = window.maquetteThings,
+  { svg } = window.maquettePose,
   H = window.maquetteHands,
   { el, button } = M;
 const root = element.querySelector(".mq-paint-pad"),
@@ -12,12 +13,14 @@ const root = element.querySelector(".mq-paint-pad"),
   REGIONS = new Map(JSON.parse(root.dataset.regions)), // name -> 0xRRGGBB
   SIZES = [4, 8, 16, 28, 44, 64, 96, 140];
 const brushing = () => state.tool === "brush" || state.tool === "erase";
+const lightOf = () => (state.tool === "ball" || state.tool === "box" ? "middle" : "light");
 const css = (color) => "#" + color.toString(16).padStart(6, "0");
 const state = {
   tool: "brush",
   size: DEPTH ? 64 : 28,
   soft: DEPTH ? 0.6 : undefined,
-  light: 220,
+  light: 220, // of the brush
+  middle: 130, // of a new ball or box
   region: DEPTH ? undefined : REGIONS.keys().next().value,
   chosen: -1, // the thing with handles
   preview: null, // the ops under the hand
@@ -55,25 +58,26 @@ const sizes = slider("Brush size ([ and ])", [4, 160, 1], () => resize(+sizes.va
   lights = slider("How near: of the brush, or of the chosen thing", [0, 255, 1], nearing, settle),
   turns = slider("Turn the box, in degrees", [-45, 45, 1], turning, settle);
 const dot = el("span", { class: "mq-brush-dot" }),
-  sizing = el("span", { class: "mq-group mq-size" }, el("span", { class: "mq-brush-box", "aria-hidden": "true" }, dot), sizes),
+  dotBox = el("span", { class: "mq-brush-box", "aria-hidden": "true" }, dot),
+  sizing = el("span", { class: "mq-group mq-size" }, dotBox, sizes),
   softening = el("label", { class: "mq-group mq-slide" }, el("span", { text: "Soft" }), softs),
   turned = el("label", { class: "mq-group mq-slide" }, el("span", { text: "Turn" }), turns),
-  nearness = el("span", { class: "mq-group mq-slide mq-near" }, el("span", { text: "Far" }), lights, el("span", { text: "Near" }));
-const canvas = el("canvas", { tabindex: 0, role: "img", "aria-label": `${DEPTH ? "Depth" : "Segments"}: paint with mouse, pen or finger` }),
+  [far, near] = ["Far", "Near"].map((text) => el("span", { text })),
+  nearness = el("span", { class: "mq-group mq-slide mq-near" }, far, lights, near);
+const NAME = DEPTH ? "Depth" : "Segments",
+  canvas = el("canvas", { tabindex: 0, role: "img", "aria-label": `${NAME}: paint with mouse, pen or finger` }),
   pen = canvas.getContext("2d", { willReadFrequently: true });
-const NS = "http://www.w3.org/2000/svg",
-  svg = (tag, attrs) => {
-    const node = document.createElementNS(NS, tag);
-    for (const [k, v] of Object.entries(attrs)) node.setAttribute(k, v);
-    return node;
-  };
 const marks = svg("svg", { "aria-hidden": "true" }),
   ring = el("div", { class: "mq-ring" });
 const hint = el(
   "div",
   { class: "mq-pad-hint" },
   el("strong", { text: DEPTH ? "Paint what is near" : "Paint what is where" }),
-  el("span", { text: DEPTH ? "Light is near, dark is far: begin with a floor and a ball" : "Choose a region, then paint it or fill the sheet" }),
+  el("span", {
+    text: DEPTH
+      ? "Light is near, dark is far: begin with a floor and a ball"
+      : "Choose a region, then paint it or fill the sheet",
+  }),
 );
 const traced = P.tracing({ root, desk: () => desk });
 const photo = P.fromPhoto({
@@ -113,7 +117,7 @@ root.append(
           el(
             "span",
             { class: "mq-group mq-right" },
-            button("blur", "Smooth everything", () => change([...desk.now.ops, { kind: "smooth", s: 4 }], "smooth"), { caption: "Smooth" }),
+            button("blur", "Smooth everything", () => act.smooth(), { caption: "Smooth" }),
             button("invert", "Invert: near becomes far", () => act.invert(), { caption: "Invert" }),
           ),
         ),
@@ -168,7 +172,7 @@ function fetchBase() {
   const id = desk.now.base?.id ?? "";
   if (id === picture.id) return;
   picture = { id };
-  if (id) load(id).then((found) => {
+  if (id) R.load(id).then((found) => {
     if (picture.id !== id) return;
     picture = { id, ...found };
     draw();
@@ -179,17 +183,8 @@ function fetchBase() {
     desk.commit({ ...desk.now, base: null }, "photo");
   });
 }
-async function load(id) {
-  const image = new Image();
-  image.src = `./api/v1/assets/${id}`;
-  await image.decode();
-  const [w, h] = [image.naturalWidth, image.naturalHeight],
-    on = el("canvas", { width: w, height: h }).getContext("2d", { willReadFrequently: true });
-  on.drawImage(image, 0, 0);
-  return { w, h, data: on.getImageData(0, 0, w, h).data };
-}
 async function lay({ map, source, annotator, options }) {
-  const found = await P.busy(root, () => load(map));
+  const found = await P.busy(root, () => R.load(map));
   if (!found) return;
   const { w, h } = desk.now,
     by = Math.max(w / found.w, h / found.h),
@@ -210,19 +205,18 @@ let frame = 0;
 const soon = () => (frame ||= requestAnimationFrame(() => ((frame = 0), draw())));
 function drawMarks() {
   const { w, h } = desk.now,
-    unit = w / (canvas.getBoundingClientRect().width || w),
     op = thing();
   marks.setAttribute("viewBox", `0 0 ${w} ${h}`);
   marks.replaceChildren();
   if (hand?.area) marks.append(svg("polyline", { points: hand.area.join(" "), class: "mq-outline" }));
   if (!op) return;
   if (op.kind === "ball") marks.append(svg("circle", { cx: op.x, cy: op.y, r: op.r, class: "mq-outline" }));
-  if (op.kind === "box")
-    marks.append(svg("rect", { x: op.x - op.rx, y: op.y - op.ry, width: 2 * op.rx, height: 2 * op.ry, class: "mq-outline" }));
+  const sides = { width: 2 * op.rx, height: 2 * op.ry };
+  if (op.kind === "box") marks.append(svg("rect", { x: op.x - op.rx, y: op.y - op.ry, ...sides, class: "mq-outline" }));
   if (op.kind === "floor") marks.append(svg("line", { x1: 0, y1: op.y, x2: w, y2: op.y, class: "mq-outline" }));
   if (op.kind === "gradient") marks.append(svg("polyline", { points: op.p.join(" "), class: "mq-outline" }));
   for (const [how, [x, y]] of T.handles(op, w, h))
-    marks.append(svg("circle", { class: "mq-knob", "data-knob": how, cx: x, cy: y, r: 7 * unit }));
+    marks.append(svg("circle", { class: "mq-knob", "data-knob": how, cx: x, cy: y, r: 7 * pixel() }));
 }
 const WORDS = { ball: "Ball", box: "Box", floor: "Floor", gradient: "Backdrop" };
 const HOW = {
@@ -235,7 +229,7 @@ function show() {
   const { w, h, base, background, ops: done } = desk.now;
   if (!T.isThing(thing() ?? {})) state.chosen = -1;
   const op = thing(),
-    { tool, size, soft, light, region } = state;
+    { tool, size, soft, region } = state;
   stage.style.aspectRatio = `${w} / ${h}`;
   stage.style.maxWidth = P.stageWidth(w, h);
   traced.show();
@@ -247,7 +241,7 @@ function show() {
   sizing.hidden = softening.hidden = DEPTH && (!brushing() || Boolean(op));
   turned.hidden = op?.kind !== "box";
   lights.disabled = tool === "erase" && !op;
-  lights.value = op ? T.light(op) : light;
+  lights.value = op ? T.light(op) : state[lightOf()];
   turns.value = op?.turn ?? 0;
   sizes.value = size;
   softs.value = soft ?? 0;
@@ -286,7 +280,7 @@ function preset(op) {
 }
 function nearing() {
   if (thing()) preset(T.withLight(thing(), +lights.value));
-  else state.light = +lights.value;
+  else state[lightOf()] = +lights.value;
 }
 function turning() {
   if (thing()) preset({ ...thing(), turn: +turns.value });
@@ -304,6 +298,7 @@ const act = {
     M.say("The canvas is empty.", act.undo);
   },
   remove: () => thing() && change(desk.now.ops.filter((_, i) => i !== state.chosen), "remove"),
+  smooth: () => change([...desk.now.ops, { kind: "smooth", s: 4 }], "smooth"),
   invert() {
     const done = desk.now.ops;
     change(done.at(-1)?.kind === "invert" ? done.slice(0, -1) : [...done, { kind: "invert" }], "invert");
@@ -324,9 +319,11 @@ const at = (e) => {
   return [place((e.clientX - box.left) / box.width, w), place((e.clientY - box.top) / box.height, h)];
 };
 const pressure = (e) => (e.pointerType === "pen" && e.pressure ? tenth(0.4 + e.pressure * 1.2) : 1);
-const reach = (e) => ((e.pointerType === "touch" ? 24 : 12) * desk.now.w) / (canvas.getBoundingClientRect().width || 512);
+const pixel = () => desk.now.w / (canvas.getBoundingClientRect().width || desk.now.w); // of the screen, on the sheet
+const reach = (e) => (e.pointerType === "touch" ? 24 : 12) * pixel();
 
-const begin = H.hands({ state, desk, pen, at, pressure, reach, thing, swapped, change, soon, show, drawMarks, sheet: () => sheet });
+const lent = { at, pressure, reach, thing, swapped, change, soon, show, drawMarks, sheet: () => sheet },
+  begin = H.hands({ state, desk, pen, ...lent });
 canvas.addEventListener("pointerdown", (e) => {
   if ((e.button > 0 && e.buttons !== 32) || !e.isPrimary || hand) return;
   e.preventDefault();
@@ -349,8 +346,10 @@ function lift(keep) {
   hand = null;
   if (!done) return;
   if (keep) done.done();
-  else state.preview = null;
-  draw();
+  else {
+    state.preview = null;
+    draw();
+  }
   show();
 }
 canvas.addEventListener("pointerup", () => lift(true));
@@ -383,7 +382,8 @@ canvas.addEventListener("keydown", (e) => {
   const by = e.shiftKey ? 10 : 1,
     op = thing(),
     arrow = op && ARROWS[e.key];
-  if (arrow) change(swapped(T.dragged(op, op.kind === "gradient" ? "near" : "move", [0, 0], arrow.map((v) => v * by), desk.now.h)), "key", { again: true });
+  const way = (v) => T.dragged(op, op.kind === "gradient" ? "near" : "move", [0, 0], v, desk.now.h);
+  if (arrow) change(swapped(way(arrow.map((v) => v * by))), "key", { again: true });
   else if (op && (e.key === "Delete" || e.key === "Backspace")) act.remove();
   else if (DEPTH && e.key.toLowerCase() === "v") choose("move");
   else return;

@@ -18,7 +18,7 @@ class PaintPad(OwnComponent):
     """value: {"w", "h", "ops", "base", "background"}, as studio.painting has it, for the kind "depth" or "segments".
     Event: `edited`, once for each thing a person does.
 
-    With "refit": true a value is an empty sheet of another aspect, and the pad lays what is painted onto it, as `fitted`
+    With "refit": true a value is an empty sheet of another aspect, onto which the pad lays what is painted, as `fitted`
     does. It can be used as soon as it has its first value.
     """
 
@@ -63,9 +63,7 @@ def _moved(op: Mapping[str, Any], scale: float, shift: tuple[float, float]) -> d
             moved[name] = round(op[name] * scale + by, 2)
     if "p" in op:
         turn = 3 if op["kind"] in ("brush", "erase") else 2  # after x and y a stroke has its pressure
-        moved["p"] = [
-            round(n * scale + shift[i % turn], 2) if i % turn < 2 else n for i, n in enumerate(op["p"])
-        ]
+        moved["p"] = [round(n * scale + shift[i % turn], 2) if i % turn < 2 else n for i, n in enumerate(op["p"])]
     return moved
 
 
