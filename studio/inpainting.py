@@ -115,7 +115,7 @@ def grow(picture: Image.Image, sides: Sequence[int], surroundings: str = "edge")
     Returns: RGB; the picture's own pixels are as they were.
     Raises: InvalidRequestError, if the canvas would be larger than 8192 pixels a side or a side is below 0.
     """
-    own = picture.convert("RGB")
+    own = opaque(picture)
     left, top, right, bottom = check_sides(sides, own.size)
     edges = np.pad(np.asarray(own), ((top, bottom), (left, right), (0, 0)), "edge")
     canvas = Image.fromarray(edges)

@@ -19,8 +19,8 @@ CORE = {
     "segments",
     "skeleton",
 }
-SHARED = CORE | {"settings", "database", "presets", "strokes", "painting", "access", "accounts", "lock"}
-SERVICES = {"services", "models", "resolve", "jobs", "library", "gallery"}
+SHARED = CORE | {"settings", "database", "presets", "strokes", "editing", "painting", "access", "accounts", "lock"}
+SERVICES = {"services", "edits", "models", "resolve", "jobs", "library", "gallery"}
 ENGINE = {"library", "control", "adapters", "engine"}
 APP = {"app", "server", "sharing"}  # the wiring, and the process around the page
 WIRING = APP | {"bench", "__main__"}  # these may import everything
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "resolve": SHARED | {"library"},
     "models": SHARED | {"library", "gallery"},
     "services": SHARED | SERVICES,
+    "edits": SHARED | SERVICES,
     "control": CORE | {"library"},
     "adapters": CORE | {"library"},
     "engine": CORE | {"library", "control", "adapters"},
