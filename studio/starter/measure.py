@@ -133,13 +133,18 @@ def follow(images: Bytes, exam: Exam) -> dict[str, float]:
 
 def edge_f1(image: Bytes, outline: Bytes) -> float:
     """Harmonic mean of how many edges lie on the outline, and how much of the outline has edges."""
-    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (3, 3), 0)
-    edges, wanted = cv2.Canny(grey, 40, 100) > 0, outline > 0
+    edges, wanted = find_edges(image), outline > 0
     kernel = np.ones((2 * TOLERANCE + 1,) * 2, np.uint8)
     near_edges, near_wanted = (cv2.dilate(a.astype(np.uint8), kernel) > 0 for a in (edges, wanted))
     precision = (edges & near_wanted).sum() / max(1, edges.sum())
     recall = (wanted & near_edges).sum() / max(1, wanted.sum())
     return float(2 * precision * recall / max(1e-6, precision + recall))
+
+
+def find_edges(image: Bytes) -> np.ndarray:
+    """Where a picture (side, side, 3) has edges, by Canny: (side, side), true or false."""
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (3, 3), 0)
+    return cv2.Canny(grey, 40, 100) > 0
 
 
 def silhouette_iou(image: Bytes, things: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from studio.control.ip_adapter import IPAdapter, cross_attention_layers
 from studio.control.reader import Reader, find_people, load_reader
-from studio.engine.attention import AttentionProcessor
+from studio.engine.attention import AttentionProcessor, PictureKeys, split_heads
 from studio.engine.denoise import Denoising
-from studio.engine.units.unit import Unit
+from studio.engine.units.unit import Residuals, StepInput, Unit
 from studio.starter.annotator import CLASSES, pictures
 from studio.starter.captions import caption
-from studio.starter.measure import GUIDANCE, STEPS, Exam, edge_f1, to_bytes
+from studio.starter.measure import FIRST_SEED, GUIDANCE, NOISE_SEED, STEPS, Exam, edge_f1, to_bytes
 from studio.starter.render import SEGMENTS, Bytes, Scene, make_scene
 from studio.starter.scribble import scribble
 from studio.starter.text import tokenize
@@ -26,6 +29,7 @@ from studio.starter.vae import reconstruct, to_tensor
 
 BATCH, NEAR = 10, 0.1
 TALL = 2 / 3
+Values = NDArray[np.float64]
 UnitsOf = Callable[[Sequence[int]], list[Unit]]
 
 
@@ -76,6 +80,28 @@ class Painter:
         return to_bytes(decoded)
 
 
+@dataclass
+class EachItsPicture:
+    """An IP-Adapter that shows another picture to each row of a batch. features: (rows, D)."""
+
+    model: IPAdapter
+    features: Tensor
+    scale: float = 1.0
+    _layers: list[Any] = field(default_factory=list[Any], init=False)
+
+    def attached(self, unet: Any) -> AbstractContextManager[None]:
+        """Know the UNet's layers; nothing of it is changed."""
+        self._layers = cross_attention_layers(unet)
+        return nullcontext()
+
+    def contribute(self, step: StepInput, residuals: Residuals) -> None:
+        """Show each row its picture, and the half for the negative prompts none."""
+        tokens = self.model.tokens(torch.cat([torch.zeros_like(self.features), self.features]).to(step.sample))
+        for layer, (key, value) in zip(self._layers, self.model.keys_and_values(tokens), strict=True):
+            shown = PictureKeys(split_heads(key, layer.heads), split_heads(value, layer.heads), self.scale, None)
+            residuals.pictures.setdefault(id(layer), []).append(shown)
+
+
 def pose_exam(count: int, first_seed: int) -> Exam:
     """Scenes with one person, at least two thirds of the height."""
     found: list[Scene] = []
@@ -88,29 +114,39 @@ def pose_exam(count: int, first_seed: int) -> Exam:
         seed += 1
     rng = random.Random(first_seed)
     captions = [caption(scene.spec, rng, complete=True) for scene in found]
-    return Exam(found, captions, np.stack([scribble(scene, rng) for scene in found]))
+    drawings = np.stack([scribble(scene, rng) for scene in found])
+    return Exam(found, captions, drawings, NOISE_SEED + first_seed - FIRST_SEED)
 
 
 @torch.no_grad()
-def obey(images: Bytes, exam: Exam, reader: Reader) -> dict[str, float]:
-    """edge_f1, depth_rmse (0 to 1), miou of the regions that are there, and pck: the share of joints within a tenth of
-    the person's height; all against the exact scenes."""
+def observe(images: Bytes, exam: Exam, reader: Reader | None) -> dict[str, Values]:
+    """What each picture shows of its scene, (N,) each: edge_f1; depth_rmse, 0 to 1; miou of the regions that are there;
+    and pck, the share of joints within a tenth of the person's height, NaN for scenes without people.
+
+    All against the exact scenes. Without a reader there are only edges.
+    """
+    scenes = exam.scenes
+    edges = np.array([edge_f1(image, scene.outline) for image, scene in zip(images, scenes, strict=True)])
+    if reader is None:
+        return {"edge_f1": edges}
     said = [reader(pictures(images[start : start + 50])) for start in range(0, len(images), 50)]
     answers = {name: torch.cat([part[name] for part in said]) for name in said[0]}
-    side = images.shape[1]
+    depth, regions = depth_and_regions(answers, images.shape[1])
+    joints, person = answers["joints"].sigmoid(), answers["segments"].argmax(1).numpy() == SEGMENTS["person"]
+    shares = [pck(joints[i], person[i], scene) if scene.people else np.nan for i, scene in enumerate(scenes)]
+    return {
+        "edge_f1": edges,
+        "depth_rmse": np.array([rmse(d, scene.depth / 255) for d, scene in zip(depth, scenes, strict=True)]),
+        "miou": np.array([miou(r, scene.segments) for r, scene in zip(regions, scenes, strict=True)]),
+        "pck": np.array(shares),
+    }
+
+
+def depth_and_regions(answers: dict[str, Tensor], side: int) -> tuple[np.ndarray, np.ndarray]:
+    """A reader's answers in the size of the pictures: depth (N, side, side), 0 to 1, and the number of the class."""
     depth = F.interpolate(answers["depth"].sigmoid(), size=(side, side), mode="bilinear")[:, 0].numpy()
     regions = F.interpolate(answers["segments"], size=(side, side), mode="bilinear").argmax(1).numpy()
-    scenes = exam.scenes
-    figures = {
-        "edge_f1": np.mean([edge_f1(image, scene.outline) for image, scene in zip(images, scenes, strict=True)]),
-        "depth_rmse": np.mean([rmse(d, scene.depth / 255) for d, scene in zip(depth, scenes, strict=True)]),
-        "miou": np.mean([miou(r, scene.segments) for r, scene in zip(regions, scenes, strict=True)]),
-    }
-    joints, person = answers["joints"].sigmoid(), answers["segments"].argmax(1).numpy() == SEGMENTS["person"]
-    shares = [pck(joints[i], person[i], scene) for i, scene in enumerate(scenes) if scene.people]
-    if shares:
-        figures["pck"] = np.mean(shares)
-    return {name: round(float(value), 3) for name, value in figures.items()}
+    return depth, regions
 
 
 def rmse(found: np.ndarray, wanted: np.ndarray) -> float:
