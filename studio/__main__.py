@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.cli.commands import Programs, run
@@ -27,11 +26,13 @@ def open_studio(settings: Settings) -> "AbstractContextManager[Studio]":
     return open_studio(settings)
 
 
-def bench(settings: Settings, suite: str, report: Path | None) -> int:
+def bench(settings: Settings, flags: Mapping[str, Any]) -> int:
     """Measure."""
+    from studio.bench.figures import Options
     from studio.bench.suites import run_suite
 
-    return run_suite(settings, suite, report)
+    told = {name: flags[name] for name in ("pack", "scenes", "pictures") if flags[name] is not None}
+    return run_suite(settings, flags["suite"], flags["json"], Options(**told))
 
 
 def doctor(settings: Settings, as_json: bool) -> int:

@@ -130,16 +130,24 @@ def make_engine(device: str, precision: str) -> Engine:
     return Engine(store=store, schedulers=load_registry().schedulers, load_image=lambda name: pictures[name]())
 
 
+Case = tuple[GenerationParams, Callable[..., Any], dict[str, Any]]
+
+
 def agreements(settings: Settings) -> dict[str, float]:
     """Relative error of our latents against diffusers' four pipelines: fp32, DDIM, the same noise."""
     bench = Bench.starter(settings, precision="fp32")
+    return {name: relative_error(bench, *case) for name, case in cases(bench).items()}
+
+
+def cases(bench: Bench) -> dict[str, Case]:
+    """Jobs that diffusers has a pipeline for: our params, the pipeline on the same modules, and what it is given."""
     checkpoint = bench.engine.store.checkpoint(bench.models[bench.params.checkpoint_id])
     control = bench.engine.store.control(bench.models[bench.params.controls[0].model_id])
     given = encode(checkpoint, to_unit_range(draw_photo()) * 2 - 1).clone()
     common = parts(checkpoint)
     plain = replace(bench.params, controls=())
     changed = replace(plain, init_image="photo", strength=0.6)
-    cases: dict[str, tuple[GenerationParams, Callable[..., Any], dict[str, Any]]] = {
+    return {
         "text to image": (plain, StableDiffusionPipeline(**common), {"height": 128, "width": 128}),
         "ControlNet": (
             bench.params,
@@ -154,7 +162,6 @@ def agreements(settings: Settings) -> dict[str, float]:
             | {"height": 128, "width": 128},
         ),
     }
-    return {name: relative_error(bench, *case) for name, case in cases.items()}
 
 
 def relative_error(

@@ -1,17 +1,23 @@
 """A measured value and its bar."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from studio.settings import BUILTIN
+
+SCENES = 200  # of an exam
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured value. bar: None for information only; better: "lower" or "higher"."""
+    """One measured value. bar: None for information only; better: "lower" or "higher"; error: its standard error."""
 
     value: float
     unit: str
     bar: float | None = None
     better: str = "lower"
+    error: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -23,4 +29,15 @@ class Figure:
     def to_dict(self) -> dict[str, Any]:
         """The row of the JSON report."""
         plain = {"value": float(f"{self.value:.6g}"), "bar": self.bar, "better": self.better}
-        return plain | {"ok": self.ok, "unit": self.unit}
+        known = {} if self.error is None else {"standard_error": float(f"{self.error:.3g}")}
+        return plain | {"ok": self.ok, "unit": self.unit} | known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a suite may be told. pack: the starter pack that is measured; scenes: how many; pictures: a file for a sheet
+    of them."""
+
+    pack: Path = BUILTIN / "assets" / "starter"
+    scenes: int = SCENES
+    pictures: Path | None = None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.access import LOCAL_USER
-from studio.bench.figures import Figure
+from studio.bench.figures import Figure, Options
 from studio.bench.store import store_suite
 from studio.errors import InvalidRequestError
 from studio.files import write_whole
@@ -29,15 +29,15 @@ SD15_REPEATS = 9  # 11 s each on two cores
 PACKAGES = ("torch", "diffusers", "transformers", "gradio")
 
 
-def run_suite(settings: Settings, suite: str, report: Path | None) -> int:
+def run_suite(settings: Settings, suite: str, report: Path | None, options: Options) -> int:
     """Measure a suite and print its table; the exit status is 1 when a bar is missed."""
     if suite not in SUITES:
         raise InvalidRequestError(f"There is no suite {suite!r}.", field="suite", hint=f"Choose: {', '.join(SUITES)}.")
-    figures = SUITES[suite](settings)
+    figures = SUITES[suite](settings, options)
     print(f"{'figure':58} {'value':>10} {'bar':>10}")  # noqa: T201
     for name, figure in figures.items():
         bar = "" if figure.bar is None else f"{'<=' if figure.better == 'lower' else '>='} {figure.bar:g}"
-        mark = "" if figure.ok else "  missed"
+        mark = ("" if figure.error is None else f" ± {figure.error:.2g}") + ("" if figure.ok else "  missed")
         print(f"{name:58} {figure.value:10.4g} {bar:>10} {figure.unit}{mark}")  # noqa: T201
     if report is not None:
         rows = {name: figure.to_dict() for name, figure in figures.items()}
@@ -210,4 +210,16 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-SUITES: dict[str, Callable[[Settings], dict[str, Figure]]] = {"main": main_suite, "store": store_suite}
+def control_suite(settings: Settings, options: Options) -> dict[str, Figure]:
+    """What a starter pack's controls obey, and what they cost."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it speaks of torchvision, which nothing here needs
+    from studio.bench.control import suite
+
+    return suite.control_suite(settings, options)
+
+
+SUITES: dict[str, Callable[[Settings, Options], dict[str, Figure]]] = {
+    "main": lambda settings, _options: main_suite(settings),
+    "store": lambda settings, _options: store_suite(settings),
+    "control": control_suite,
+}

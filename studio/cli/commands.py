@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from studio.cli.parser import parse
@@ -28,13 +27,13 @@ class Programs:
     Fields:
         serve: Settings and the flags of `serve` by name; the exit status.
         open_studio: A studio in this process, as a context manager.
-        bench: The suite's name and the file for the figures, or None; the exit status.
+        bench: Settings and the flags of `bench` by name; the exit status.
         doctor: Settings, and whether to print JSON; the exit status.
     """
 
     serve: Callable[[Settings, Mapping[str, Any]], int]
     open_studio: Callable[[Settings], Any]
-    bench: Callable[[Settings, str, Path | None], int]
+    bench: Callable[[Settings, Mapping[str, Any]], int]
     doctor: Callable[[Settings, bool], int]
 
 
@@ -82,7 +81,8 @@ def dispatch(flags: argparse.Namespace, programs: Programs) -> int:
 
             return models(flags, settings)
         case "bench":
-            return programs.bench(settings, flags.suite, flags.json)
+            names = ("suite", "json", "pack", "scenes", "pictures")
+            return programs.bench(settings, {name: getattr(flags, name) for name in names})
         case _:
             return programs.doctor(settings, flags.json)
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 from studio import __version__
 
 PROGRAM = "python launch.py"
-SUITES = ("main", "store")
+SUITES = ("main", "store", "control")
 CONTROL = "KIND=FILE[,annotate=NAME][,scale=X][,start=X][,end=X][,mode=WORD][,mask=FILE][,model=NAME]"
 
 
@@ -51,9 +51,7 @@ def build_parser() -> Parser:
     _models(
         commands.add_parser("models", help="list the models that were found, verify, convert or download one"), common
     )
-    bench = commands.add_parser("bench", parents=[common], help="measure speed and memory, beside their bars")
-    bench.add_argument("--suite", choices=SUITES, default="main", help="which figures (default: main)")
-    bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
+    _bench(commands.add_parser("bench", parents=[common], help="measure speed, memory, obedience, beside their bars"))
     doctor = commands.add_parser("doctor", parents=[common], help="say what is installed, what runs, and what is wrong")
     doctor.add_argument("--json", action="store_true", help="print one JSON value")
     test = commands.add_parser("test", add_help=False, help="run the test suite; takes pytest's arguments")
@@ -140,6 +138,15 @@ def _annotate(parser: argparse.ArgumentParser) -> None:
     add("--option", action="append", default=[], metavar="NAME=VALUE", help="such as low_threshold=50; several times")
 
 
+def _bench(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--suite", choices=SUITES, default="main", help="which figures (default: main)")
+    add("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
+    add("--pack", type=Path, metavar="DIR", help="control: another starter pack than the one that is here")
+    add("--scenes", type=int, metavar="N", help="control: fewer scenes, to try it; then obedience has no bars")
+    add("--pictures", type=Path, metavar="FILE.png", help="control: write a sheet of maps and pictures to FILE")
+
+
 def _models(parser: argparse.ArgumentParser, common: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", parents=[common], help="every model, and why one cannot be used")
@@ -162,10 +169,6 @@ def _models(parser: argparse.ArgumentParser, common: Parser) -> None:
     adding.add_argument("--json", action="store_true", help="print one JSON value")
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a number from 0 to 65535")
-    return int(text)
 def _sides(text: str) -> tuple[int, ...]:
     words = text.split(",")
     if len(words) != 4 or not all(word.strip().isdecimal() for word in words) or not any(map(int, words)):
@@ -173,3 +176,7 @@ def _sides(text: str) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a number from 0 to 65535")
+    return int(text)

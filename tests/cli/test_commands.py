@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,13 @@ def test_serve_gets_its_flags_by_name(tmp_path):
         "auth": ("a:b",),
         "no_browser": False,
     }
+
+
+def test_bench_gets_its_flags_by_name(tmp_path):
+    fake = Fake()
+    run(["bench", "--suite", "control", "--pack", "p", "--scenes", "8"], fake.programs)
+    ((_, _, flags),) = fake.calls
+    assert flags == {"suite": "control", "json": None, "pack": Path("p"), "scenes": 8, "pictures": None}
 
 
 def test_folders_and_device_reach_the_settings(tmp_path):

@@ -1,0 +1,105 @@
+"""The reference: whether pictures become like the one that is shown, and keep to the words."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import studio.engine  # noqa: F401  (before diffusers)
+
+# isort: split
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import CLIPModel
+
+from studio.bench.control.shares import measured
+from studio.bench.control.sheet import Strip
+from studio.bench.control.suite import Look, Trial, kept_figures, say
+from studio.bench.figures import Figure
+from studio.control.ip_adapter import IPAdapter
+from studio.starter.clip import pixels
+from studio.starter.obedience import EachItsPicture, Values
+from studio.starter.render import Bytes
+from studio.starter.text import tokenize
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """The pack's CLIP. tokenizer: the checkpoint's."""
+
+    clip: Any
+    tokenizer: Any
+
+    @torch.no_grad()
+    def features(self, images: Bytes) -> Tensor:
+        """What it makes of pictures, (N, D), as the IP-Adapter takes them."""
+        seen = self.clip.vision_model(pixel_values=pixels(images)).pooler_output
+        return self.clip.visual_projection(seen)
+
+    def pictures(self, images: Bytes, others: Bytes) -> Values:
+        """Cosine of each picture with its other, (N,)."""
+        return F.cosine_similarity(self.features(images), self.features(others)).double().numpy()
+
+    @torch.no_grad()
+    def words(self, images: Bytes, captions: list[str]) -> Values:
+        """Cosine of each picture with its caption, (N,)."""
+        said = self.clip.text_model(input_ids=tokenize(self.tokenizer, captions)).pooler_output
+        return F.cosine_similarity(self.features(images), self.clip.text_projection(said)).double().numpy()
+
+
+def reference_figures(trial: Trial) -> dict[str, Figure]:
+    """Each scene's true picture shown beside its words; for information, the next scene's picture."""
+    sitting, likeness = trial.sitting, open_likeness(trial.pack, trial.painter.pipeline.tokenizer)
+    adapter = IPAdapter.from_state(
+        {name: tensor.float() for name, tensor in load_file(trial.pack / "ip-adapter" / "model.safetensors").items()}
+    )
+    true = sitting.exam.images
+
+    def shown(images: Bytes) -> Look:
+        features = likeness.features(images)
+        return trial.paint(sitting, lambda rows: [EachItsPicture(adapter, features[list(rows)])])
+
+    say("reference")
+    on = shown(true)
+    figures = like_figures("reference", likeness.pictures(sitting.off.images, true), likeness.pictures(on.images, true))
+    captions = sitting.exam.captions
+    words = [likeness.words(look.images, captions) for look in (sitting.off, on)]
+    change = measured(words[1] - words[0], "cosine")
+    figures["reference: likeness to the words, on - off"] = replace(
+        change, bar=-2 * (change.error or 0), better="higher"
+    )
+    trial.strips.append(strip(likeness, true, sitting.off, on))
+    say("the next scene as reference")
+    other = np.roll(true, -1, 0)
+    mixed = shown(other)
+    likes = [likeness.pictures(look.images, other) for look in (sitting.off, mixed)]
+    kept = kept_figures("reference", sitting.off, on)
+    more = like_figures("another scene", *likes) | kept_figures("another scene", sitting.off, mixed)
+    return figures | kept | {name: replace(figure, bar=None) for name, figure in more.items()}
+
+
+def like_figures(title: str, off: Values, on: Values) -> dict[str, Figure]:
+    """How like the reference pictures are; clearly more with it than without."""
+    change = measured(on - off, "cosine")
+    return {
+        f"{title}: likeness, on - off": replace(change, bar=2 * (change.error or 0), better="higher"),
+        f"{title}: likeness, off": measured(off, "cosine"),
+        f"{title}: likeness, on": measured(on, "cosine"),
+    }
+
+
+def strip(likeness: Likeness, true: Bytes, off: Look, on: Look) -> Strip:
+    """The row of the sheet, with numbers in place of what is seen."""
+    few = slice(0, Strip.SCENES)
+    pairs = [likeness.pictures(look.images[few], true[few]) for look in (off, on)]
+    notes = [f"likeness\n{before:.2f} to {after:.2f}" for before, after in zip(*pairs, strict=True)]
+    return Strip("reference", true, off.images, on.images, notes=notes)
+
+
+def open_likeness(pack: Path, tokenizer: Any) -> Likeness:
+    """The pack's CLIP, in fp32."""
+    clip = CLIPModel.from_pretrained(pack / "clip", dtype=torch.float32, local_files_only=True).eval()
+    return Likeness(clip, tokenizer)
