@@ -188,12 +188,15 @@ class RawImage:
 
 @dataclass(frozen=True)
 class Result:
-    """The pictures of a job. seconds: wall time by phase (load, encode, denoise, decode)."""
+    """The pictures of a job. seconds: wall time by phase (load, encode, denoise, decode); costs: of a control of each
+    kind, in a step that it was on.
+    """
 
     job_id: str
     images: tuple[RawImage, ...]
     seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
+    costs: dict[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)

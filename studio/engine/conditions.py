@@ -80,6 +80,7 @@ class Conditions:
             end=control.control_guidance_end,
             mode=control.mode,
             mask=mask,
+            name=control.kind,
         )
 
     def _map(self, control: ControlUnit, window: Window) -> Tensor:

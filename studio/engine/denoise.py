@@ -11,6 +11,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Generator, Tensor
 
+from studio.engine.stopwatch import Stopwatch
 from studio.engine.units.unit import Residuals, StepInput, Unit
 
 
@@ -43,6 +44,7 @@ class Denoising:
         added: What SDXL is told beside the words, rows for the negative prompts first, as `StepInput.added`.
         beside: (N, C', h, w): channels that an inpainting UNet takes after the latents.
         generators: One for each picture, for schedulers that add noise.
+        stopwatch: Measures what each unit does in a step, under its setting's name.
         on_step: Told after each step; whatever it raises ends the loop, and the model is as before.
     """
 
@@ -57,6 +59,7 @@ class Denoising:
     beside: Tensor | None = None
     units: Sequence[Unit] = ()
     keep: Keep | None = None
+    stopwatch: Stopwatch = field(default_factory=lambda: Stopwatch(torch.device("cpu")))
     on_step: Callable[[Step], None] = field(default=lambda _step: None)
 
     def run(self, latents: Tensor) -> Tensor:
@@ -92,7 +95,9 @@ class Denoising:
     def _predict(self, step: StepInput) -> Tensor:
         residuals = Residuals()
         for unit in self.units:
-            unit.contribute(step, residuals)
+            if unit.setting.on(step):
+                with self.stopwatch(unit.setting.name):
+                    unit.contribute(step, residuals)
         with residuals.shown(self.unet):
             return self.unet(
                 self._with_channels_beside(step.sample),

@@ -16,6 +16,7 @@ from studio.engine.given import Given, read_source
 from studio.engine.prompt import Embedding
 from studio.engine.residency import is_out_of_memory
 from studio.engine.schedulers import build_scheduler
+from studio.engine.stopwatch import Stopwatch
 from studio.engine.store import Checkpoint, Store
 from studio.engine.turbo import Turbo
 from studio.engine.units.controlnet import ControlNetUnit
@@ -54,6 +55,7 @@ class Generated:
     seeds: list[int]
     seconds: dict[str, float]
     warnings: list[str]
+    costs: dict[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass
@@ -142,7 +144,7 @@ class Engine:
             with timer("decode"), placed.phase("decode"):
                 made = decode(checkpoint, latents, warnings, tiled=placed.plan.tiled_vae)
                 pictures += [source.put_back(picture) for picture in made]
-        return Generated(pictures, seeds, timer.seconds, warnings)
+        return Generated(pictures, seeds, timer.seconds, warnings, run.stopwatch.means())
 
     def _boosted(self, checkpoint: Checkpoint, units: list[Unit]) -> AbstractContextManager[list[str]]:
         modules = [unit.model for unit in units if isinstance(unit, ControlNetUnit)]
@@ -160,6 +162,10 @@ class _Run:
     embeds: tuple[Embedding, Embedding]
     given: Given
     watch: Watch
+    stopwatch: Stopwatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stopwatch = Stopwatch(torch.device(self.engine.store.device))
 
     def denoise(self, seeds: list[int], before: int) -> Tensor:
         """Clean latents for these seeds; `before` pictures are done already."""
@@ -191,6 +197,7 @@ class _Run:
             added=self._added(len(seeds), guided),
             beside=self.given.beside,
             units=self.units,
+            stopwatch=self.stopwatch,
             keep=self.given.keep(noise.to(device)),
             on_step=on_step,
         ).run(latents)

@@ -260,6 +260,8 @@ class Dispatcher:
             self._fail(job, str(error), error.hint)
             return
         warnings = (*job.warnings, *result.warnings)
+        if result.costs:
+            self.events.publish({"type": "costs", "costs": result.costs}, job.owner)
         self._end(lambda: self.jobs.finish(job.id, ids, warnings, result.seconds))
 
     def _fail(self, job: Job, message: str, hint: str) -> None:

@@ -142,6 +142,7 @@ window.maquette ??= (() => {
     progress: new Map(),
     previews: new Map(),
     worker: { state: "starting" },
+    costs: {}, // kind of a control -> seconds that it took in a step, of the last picture that followed it
     connected: false,
     greeted: false,
     picked: null,
@@ -195,6 +196,10 @@ window.maquette ??= (() => {
       state.worker = { ...state.worker, ...e };
       emit("worker");
     } else if (e.type === "queue") refreshJobs();
+    else if (e.type === "costs") {
+      state.costs = { ...state.costs, ...e.costs };
+      emit("costs");
+    }
     else if (e.type === "warning") say(e.message);
     emit("jobs", e);
   };

@@ -245,7 +245,7 @@ class _Worker:
             RawImage(picture.shape[1], picture.shape[0], picture.tobytes(), seed)
             for picture, seed in zip(made.pictures, made.seeds, strict=True)
         )
-        return Result(message.job_id, images, made.seconds, tuple(made.warnings))
+        return Result(message.job_id, images, made.seconds, tuple(made.warnings), made.costs)
 
     def prefetch(self, message: Prefetch) -> None:
         """Load, then run two small steps, so that the first picture isn't the slow one. A waiting job ends it."""

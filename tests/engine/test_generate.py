@@ -189,9 +189,11 @@ def test_guidance_one_ignores_the_negative_prompt(latents):
 def test_a_controlnet_is_computed_only_where_it_is_on(engine, models, unit, calls):
     seen = []
     hook = engine.store.control(models["id-control"]).register_forward_pre_hook(lambda *_: seen.append(1))
-    engine.generate(tiny.params(controls=(unit,)), models)
+    made = engine.generate(tiny.params(controls=(unit,)), models)
     hook.remove()
     assert len(seen) == calls
+    assert list(made.costs) == ([unit.kind] if calls else [])
+    assert all(0 < cost < made.seconds["denoise"] for cost in made.costs.values())
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])

@@ -81,9 +81,9 @@ def run(connection: Connection, job: Generate) -> bool:
             connection.send(Preview(job.job_id, step, jpeg(paint(job, job.params.seed, step / total))))
     connection.send(Progress(job.job_id, "decoding", total, total, 0.0))
     images = tuple(raw(paint(job, job.params.seed + i, 1.0), job.params.seed + i) for i in range(job.params.count))
-    connection.send(
-        Result(job.job_id, images, {"load": 0.4, "encode": 0.02, "denoise": seconds * total, "decode": 0.1})
-    )
+    spent = {"load": 0.4, "encode": 0.02, "denoise": seconds * total, "decode": 0.1}
+    costs = {control.kind: 0.0123 for control in job.params.controls}
+    connection.send(Result(job.job_id, images, spent, costs=costs))
     return True
 
 

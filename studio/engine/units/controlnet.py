@@ -32,8 +32,6 @@ class ControlNetUnit:
 
     def contribute(self, step: StepInput, residuals: Residuals) -> None:
         """Run the ControlNet, unless it is off at this step: then nothing is computed."""
-        if not self.setting.on(step):
-            return
         one_sided = step.guided and (self.setting.one_sided or self.model.config.global_pool_conditions)
         down, middle = self._run(step.told() if one_sided else step)
         *said, last = self.setting.weigh([*down, middle])

@@ -46,8 +46,6 @@ class IPAdapterUnit:
 
     def contribute(self, step: StepInput, residuals: Residuals) -> None:
         """Show the pictures to the layers; their keys and values are computed at the first step that is on."""
-        if not self.setting.on(step):
-            return
         if self._shown is None:
             self._shown = self._keys(step)
         for layer, keys in self._shown.items():

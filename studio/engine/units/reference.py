@@ -40,8 +40,6 @@ class ReferenceUnit:
 
         A UNet call of one row more at each step that is on.
         """
-        if not self.setting.on(step):
-            return
         unet, setting = self._unet, self.setting
         assert unet is not None
         fidelity = 1.0 if setting.mode == "control" else 0.0 if setting.mode == "prompt" else self.fidelity

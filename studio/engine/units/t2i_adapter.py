@@ -24,8 +24,6 @@ class T2IAdapterUnit:
 
     def contribute(self, step: StepInput, residuals: Residuals) -> None:
         """Add the features, which are computed at the first step that is on."""
-        if not self.setting.on(step):
-            return
         if self._features is None:
             channels = self.model.config.in_channels
             shown = self.map if channels == 3 else self.map.mean(1, keepdim=True)

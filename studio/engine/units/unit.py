@@ -89,18 +89,6 @@ class Residuals:
             slots.pictures, slots.references = before
 
 
-class Unit(Protocol):
-    """One condition of a generation."""
-
-    def attached(self, unet: UNet2DConditionModel) -> AbstractContextManager[None]:
-        """Change the UNet until the block ends; restored even when the block raises."""
-        ...
-
-    def contribute(self, step: StepInput, residuals: Residuals) -> None:
-        """Add what this unit has to say at this step."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """How much, when, where and before whom a unit speaks.
@@ -110,6 +98,7 @@ class Setting:
         start, end: Active range as fractions of the steps, 0 to 1.
         mode: "balanced"; "prompt", where the words matter more; "control", where the control does.
         mask: (1, 1, H, W), 0 to 1, where it counts; None is everywhere.
+        name: What its cost is told under: the control's kind.
     """
 
     scale: float = 1.0
@@ -117,6 +106,7 @@ class Setting:
     end: float = 1.0
     mode: str = "balanced"
     mask: Tensor | None = None
+    name: str = ""
 
     def on(self, step: StepInput) -> bool:
         """Whether the unit works at this step, by diffusers' rule."""
@@ -139,6 +129,20 @@ class Setting:
         """Tensors from the first layer to the last, scaled by the mode and cut by the mask."""
         scaled = [t * by for t, by in zip(said, self.scales(len(said)), strict=True)]
         return scaled if self.mask is None else [t * mask_for(self.mask, t) for t in scaled]
+
+
+class Unit(Protocol):
+    """One condition of a generation."""
+
+    setting: Setting
+
+    def attached(self, unet: UNet2DConditionModel) -> AbstractContextManager[None]:
+        """Change the UNet until the block ends; restored even when the block raises."""
+        ...
+
+    def contribute(self, step: StepInput, residuals: Residuals) -> None:
+        """Add what this unit has to say at this step."""
+        ...
 
 
 def slots_of(unet: UNet2DConditionModel) -> Slots:

@@ -84,6 +84,8 @@ def test_a_unit_works_only_within_its_range(small, make_unit, kind):
 @every_kind
 def test_a_unit_that_fails_leaves_the_unet_as_it_was(small, make_unit, kind):
     class Broken:
+        setting = Setting()
+
         def attached(self, unet):
             return make_unit("controlnet").attached(unet)
 
