@@ -11,7 +11,7 @@ PACK = (WeightsSpec(name="annotator.safetensors"),)
 @hookimpl
 def register_annotators() -> list[AnnotatorSpec]:
     """Of several for one control kind the best comes first."""
-    return [*lines(), *papers(), *pictures(), *starter()]
+    return [*lines(), *papers(), *pictures(), *soft_edges(), *drawn_lines(), *surfaces(), *poses(), *starter()]
 
 
 def lines() -> list[AnnotatorSpec]:
@@ -113,6 +113,154 @@ def pictures() -> list[AnnotatorSpec]:
     ]
 
 
+def soft_edges() -> list[AnnotatorSpec]:
+    """Photo to edges, by networks whose weights are downloaded."""
+    hed, pidinet = (published("ControlNetHED.pth", 29.4),), (published("table5_pidinet.pth", 2.9),)
+    strength = (looked_at(), option("safe", "All strengths (0) or three only (1)", 0, (0, 1, 1)))
+    return [
+        AnnotatorSpec(
+            name="softedge_hed",
+            label="Soft edges (HED)",
+            kind="softedge",
+            module="studio.control.hed:softedge",
+            weights=hed,
+            options=strength,
+        ),
+        AnnotatorSpec(
+            name="softedge_pidinet",
+            label="Soft edges (PiDiNet)",
+            kind="softedge",
+            module="studio.control.pidinet:softedge",
+            weights=pidinet,
+            options=strength,
+        ),
+        AnnotatorSpec(
+            name="scribble_hed",
+            label="Sketch lines (HED)",
+            kind="scribble",
+            module="studio.control.hed:scribble",
+            weights=hed,
+            options=(looked_at(),),
+        ),
+        AnnotatorSpec(
+            name="scribble_pidinet",
+            label="Sketch lines (PiDiNet)",
+            kind="scribble",
+            module="studio.control.pidinet:scribble",
+            weights=pidinet,
+            options=(looked_at(),),
+        ),
+    ]
+
+
+def drawn_lines() -> list[AnnotatorSpec]:
+    """Photo to line art and to straight lines, by networks whose weights are downloaded."""
+    return [
+        AnnotatorSpec(
+            name="lineart_realistic",
+            label="Line art of photos",
+            kind="lineart",
+            module="studio.control.lineart_realistic",
+            weights=(published("sk_model.pth", 17.2), published("sk_model2.pth", 17.2)),
+            options=(looked_at(), option("coarse", "Fine lines (0) or coarse ones (1)", 0, (0, 1, 1))),
+        ),
+        AnnotatorSpec(
+            name="lineart_anime",
+            label="Line art of drawings",
+            kind="lineart",
+            module="studio.control.lineart_anime",
+            weights=(published("netG.pth", 218),),
+            options=(looked_at(),),
+        ),
+        AnnotatorSpec(
+            name="mlsd",
+            label="Straight lines (M-LSD)",
+            kind="lines",
+            module="studio.control.mlsd",
+            weights=(published("mlsd_large_512_fp32.pth", 6.3),),
+            options=(
+                looked_at(),
+                option("score", "How sure a line must be", 0.1, (0.01, 2, 0.01)),
+                option("distance", "Leave out lines shorter than", 0.1, (0.01, 20, 0.01)),
+            ),
+        ),
+    ]
+
+
+def surfaces() -> list[AnnotatorSpec]:
+    """Photo to depth, normals and regions, by networks whose weights are downloaded."""
+    return [
+        AnnotatorSpec(
+            name="depth_anything",
+            label="Depth (Depth Anything V2)",
+            kind="depth",
+            module="studio.control.depth_anything",
+            weights=(repository("depth-anything/Depth-Anything-V2-Small-hf", 99),),
+            options=(looked_at(),),
+        ),
+        AnnotatorSpec(
+            name="depth_midas",
+            label="Depth (MiDaS)",
+            kind="depth",
+            module="studio.control.midas",
+            weights=(published("dpt_hybrid-midas-501f0c75.pt", 493),),
+            options=(looked_at(),),
+        ),
+        AnnotatorSpec(
+            name="depth_zoe",
+            label="Depth (ZoeDepth)",
+            kind="depth",
+            module="studio.control.zoe",
+            weights=(repository("Intel/zoedepth-nyu", 1380),),
+            options=(looked_at(384),),
+        ),
+        AnnotatorSpec(
+            name="normal_bae",
+            label="Normals (BAE)",
+            kind="normal",
+            module="studio.control.normal_bae",
+            weights=(published("scannet.pt", 291),),
+            options=(looked_at(),),
+        ),
+        AnnotatorSpec(
+            name="segments_ade20k",
+            label="Segments (UperNet)",
+            kind="segments",
+            module="studio.control.upernet",
+            weights=(repository("openmmlab/upernet-convnext-small", 328),),
+            options=(looked_at(),),
+        ),
+    ]
+
+
+def poses() -> list[AnnotatorSpec]:
+    """Photo to skeletons. OpenPose's licence allows no commercial use."""
+    body = published("body_pose_model.pth", 209)
+    details = (published("hand_pose_model.pth", 147), published("facenet.pth", 154))
+    return [
+        AnnotatorSpec(
+            name="openpose",
+            label="OpenPose (not for commercial use)",
+            kind="pose",
+            module="studio.control.openpose:body",
+            weights=(body,),
+            options=(looked_at(),),
+        ),
+        AnnotatorSpec(
+            name="openpose_full",
+            label="OpenPose with hands and face (not for commercial use)",
+            kind="pose",
+            module="studio.control.openpose:full",
+            weights=(body, *details),
+            options=(
+                looked_at(),
+                option("hands", "Without hands (0) or with them (1)", 1, (0, 1, 1)),
+                option("face", "Without faces (0) or with them (1)", 1, (0, 1, 1)),
+            ),
+        ),
+    ]
+
+
 def starter() -> list[AnnotatorSpec]:
     """What the starter pack's small network sees; it was taught by scenes such as the demonstration's."""
     module, demonstration = "studio.control.starter", "built in, for pictures like the demonstration's"
@@ -145,3 +293,18 @@ def option(name: str, label: str, default: float, slider: tuple[float, float, fl
     """A slider, (min, max, step), in one line."""
     low, high, step = slider
     return OptionSpec(name=name, label=label, default=default, min=low, max=high, step=step, below=below)
+
+
+def looked_at(default: int = 512) -> OptionSpec:
+    """The slider that every network has."""
+    return option("resolution", "Shorter side at which it is looked at, in pixels", default, (256, 1024, 64))
+
+
+def published(file: str, megabytes: float) -> WeightsSpec:
+    """A file of the repository where ControlNet's author keeps what its annotators need."""
+    return WeightsSpec(name=file, repo="lllyasviel/Annotators", file=file, megabytes=megabytes)
+
+
+def repository(repo: str, megabytes: float) -> WeightsSpec:
+    """A model of transformers, called by the last part of its repository's name."""
+    return WeightsSpec(name=repo.rpartition("/")[2], repo=repo, megabytes=megabytes)

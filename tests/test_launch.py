@@ -62,12 +62,13 @@ def test_the_locks_satisfy_pyproject():
     assert launch.missing(launch.wanted(tests=True), locked.get) == []
 
 
-def test_the_locks_hold_what_upscalers_are_told_by():
-    """Optional for who brings an interpreter of their own: without it, they are told by the names of their tensors."""
+@pytest.mark.parametrize("extra", ["annotators", "upscalers"])
+def test_the_locks_hold_what_is_optional(extra):
+    """For who brings an interpreter of their own: what needs it says so, and the rest works without."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     locked = dict(pin.partition(";")[0].strip().split("==") for pin in launch.pins(launch.LOCKS))
-    assert launch.missing(project["optional-dependencies"]["upscalers"], locked.get) == []
-    assert {"torchvision", "einops"} <= locked.keys()  # what spandrel needs and we do not
+    assert launch.missing(project["optional-dependencies"][extra], locked.get) == []
+    assert {"torchvision", "einops", "timm", "scikit-image"} <= locked.keys()  # what they need and we do not
 
 
 def test_the_running_interpreter_is_used_when_it_satisfies(monkeypatch):

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +72,9 @@ def _opened(paths: list[Path], build: Callable[..., Any]) -> Any:
     from safetensors import SafetensorError
 
     try:
-        return build(*paths)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # libraries that build networks warn of what they will do differently
+            return build(*paths)
     except (*DAMAGED, SafetensorError) as error:
         names = " or ".join(path.name for path in paths)
         log.warning("%s: %s", names, error)
