@@ -36,10 +36,11 @@ from studio.library.notes import Notes
 from studio.lock import StudioLock
 from studio.messages import Hello
 from studio.models import Models
+from studio.outcome import job_view, result_saver
 from studio.presets import load_presets
 from studio.registry import load_registry
 from studio.resolve import Resolver
-from studio.services import Studio, job_view, result_saver
+from studio.services import Studio
 from studio.settings import BUILTIN, Settings
 
 if TYPE_CHECKING:

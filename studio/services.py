@@ -6,7 +6,7 @@ line use the same calls, so a sentence that refuses something reads the same eve
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -28,10 +28,12 @@ from studio.jobs.queue import Job, JobQueue
 from studio.jobs.worker import Dispatcher
 from studio.library.annotators import Annotation, AnnotatorFiles
 from studio.library.card import Card
+from studio.library.control_kinds import REFERENCE_ONLY
 from studio.library.download.queue import Downloads
 from studio.library.index import Library, ModelEntry
-from studio.messages import Annotate, Resident, Result
+from studio.messages import Annotate, Resident
 from studio.models import Models
+from studio.outcome import job_view
 from studio.painting.rasterise import make_map
 from studio.params import GenerationParams, GenerationRequest
 from studio.presets import Preset
@@ -344,6 +346,8 @@ class Studio:
 
     def control_trouble(self, kind: str, checkpoint: str | None) -> StudioError | None:
         """Why the checkpoint can follow no map of that kind, and what would fit; None if it can."""
+        if kind == REFERENCE_ONLY:
+            return None
         try:
             self.resolver.control_entry(kind, "", self.resolver.checkpoint(checkpoint))
         except StudioError as error:
@@ -381,20 +385,3 @@ class Studio:
         for asset_id in (*units, request.init_image, request.mask_image):
             if asset_id and not self.uploads.has(user.name, asset_id):
                 raise AssetError(f"The picture {asset_id[:16]!r} is not here.", hint="Upload it again.")
-
-
-def job_view(job: Job, gallery: Gallery) -> dict[str, Any]:
-    """A job as plain values, with the links of those of its pictures that are still there."""
-    items = [item for item_id in job.results if (item := gallery.get(item_id)) is not None]
-    return job.to_dict() | {"results": [item.view() for item in items]}
-
-
-def result_saver(gallery: Gallery) -> Callable[[Job, Result], tuple[int, ...]]:
-    """What the dispatcher calls with finished pictures: file first, then row; the gallery ids."""
-
-    def save(job: Job, result: Result) -> tuple[int, ...]:
-        params = GenerationParams.from_dict(job.params)
-        items = gallery.add(job.id, job.owner, params, result.images, seconds=result.seconds, warnings=result.warnings)
-        return tuple(item.id for item in items)
-
-    return save

@@ -20,7 +20,7 @@ CORE = {
     "skeleton",
 }
 SHARED = CORE | {"settings", "database", "presets", "strokes", "editing", "painting", "access", "accounts", "lock"}
-SERVICES = {"services", "edits", "models", "resolve", "jobs", "library", "gallery"}
+SERVICES = {"services", "edits", "models", "outcome", "resolve", "jobs", "library", "gallery"}
 ENGINE = {"library", "control", "adapters", "engine"}
 APP = {"app", "server", "sharing"}  # the wiring, and the process around the page
 WIRING = APP | {"bench", "__main__"}  # these may import everything
@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "models": SHARED | {"library", "gallery"},
     "services": SHARED | SERVICES,
     "edits": SHARED | SERVICES,
+    "outcome": SHARED | {"jobs", "gallery"},
     "control": CORE | {"library"},
     "adapters": CORE | {"library"},
     "engine": CORE | {"library", "control", "adapters"},

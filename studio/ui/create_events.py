@@ -40,7 +40,7 @@ class CreateEvents:
         try:
             parts, note = self.parts(values, named, user)
             fields = {name: value for part in parts for name, value in part.fields.items()}
-            controls = [part.unit for part in parts if part.unit is not None]
+            controls = [unit for part in parts for unit in part.units()]
             submitted = self.studio.submit(to_request(named, controls, fields), user)
         except StudioError as error:
             return {self.tab.notice: error_notice(error)}
@@ -60,13 +60,15 @@ class CreateEvents:
         if "map" in row:
             return Part(unit={"kind": row["kind"], **settings(row)})
         part = EDITORS[row["kind"]].add(self.studio, values[self.tab.pads[row["kind"]]], size, user)
-        if part.unit is None:
+        units = part.units()
+        if not units:
             return part
-        if trouble := self.studio.control_trouble(row["kind"], values[self.tab.fields["checkpoint"]]):
+        if trouble := self.studio.control_trouble(units[0]["kind"], values[self.tab.fields["checkpoint"]]):
             raise InvalidRequestError(
                 str(trouble), field="controls", hint=f"{trouble.hint} Or untick it beside the canvas."
             )
-        return replace(part, unit={**part.unit, **settings(row)})
+        first, *more = (unit | settings(row, unit) for unit in units)
+        return replace(part, unit=first, more=tuple(more))
 
     def act(self, request: gr.Request, event: gr.EventData) -> Values:
         """What was pressed at a picture: vary, seed, settings, restore."""

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from studio.access import User
+from studio.edits import add_edit, restored_edit
+from studio.library.control_kinds import REFERENCE, REFERENCE_ONLY
 from studio.params import ControlUnit, GenerationRequest
 from studio.services import Studio
-from studio.ui.components import paint_pad, pose_editor, sketch_pad
+from studio.ui.components import edit_pad, paint_pad, pose_editor, reference_pad, sketch_pad
+from studio.ui.components.edit_pad import EditPad
 from studio.ui.components.own import OwnComponent
 from studio.ui.components.paint_pad import PaintPad
 from studio.ui.components.pose_editor import PoseEditor
+from studio.ui.components.reference_pad import ReferencePad
 from studio.ui.components.sketch_pad import SketchPad
 
 Value = dict[str, Any]
@@ -158,6 +162,32 @@ def _painting(kind: str) -> dict[str, Callable[..., Any]]:
     }
 
 
+def _restored_edit(studio: Studio, request: GenerationRequest, size: Size, user: User) -> Value | None:
+    edit = restored_edit(studio, request, user)
+    return None if edit is None else edit_pad.readable(edit, *size)
+
+
+def _add_references(_studio: Studio, drawing: Mapping[str, Any], _size: Size, _user: User) -> Part:
+    given = reference_pad.cleaned(drawing)
+    itself = given["method"] == reference_pad.ITSELF
+    kind, method = (REFERENCE_ONLY, {}) if itself else (REFERENCE, {"method": given["method"]})
+    units = [
+        {"kind": kind, "map": picture["id"], "conditioning_scale": picture["weight"], **method}
+        for picture in given["pictures"]
+    ]
+    return Part(unit=units[0], more=tuple(units[1:])) if units else Part()
+
+
+def _restored_references(studio: Studio, request: GenerationRequest, _size: Size, user: User) -> Value | None:
+    units = [unit for unit in request.controls if unit.kind in (REFERENCE, REFERENCE_ONLY)]
+    seen = [unit for unit in units if not unit.images and not unit.mask and studio.has_asset(unit.map, user)]
+    alike = {(unit.kind, unit.method) for unit in units}
+    if not seen or len(seen) < len(units) or len(alike) > 1:
+        return None  # as finished maps nothing of them is lost
+    method = reference_pad.ITSELF if seen[0].kind == REFERENCE_ONLY else seen[0].method
+    return {"pictures": [{"id": u.map, "weight": u.conditioning_scale} for u in seen], "method": method}
+
+
 SKETCH = Editor(
     kind="scribble",
     name="sketch",
@@ -213,5 +243,34 @@ SEGMENTS = Editor(
     nothing="No regions are painted, so the prompt alone decides.",
     **_painting("segments"),
 )
-EDITORS = {editor.kind: editor for editor in (SKETCH, POSE, DEPTH, EDGES, SEGMENTS)}
+EDIT = Editor(
+    kind="edit",
+    name="edit",
+    label="Edit",
+    elem_id="edit-pad",
+    follow="Change the picture",
+    nothing="There is no picture to change, so the prompt alone decides.",
+    component=lambda elem_id: EditPad(elem_id=elem_id),
+    empty=edit_pad.empty_edit,
+    readable=edit_pad.readable,
+    add=lambda studio, edit, size, user: Part(fields=add_edit(studio, edit, size, user)),
+    restored=_restored_edit,
+    picture=True,
+)
+REFERENCES = Editor(
+    kind=REFERENCE,
+    name="reference",
+    label="Reference",
+    elem_id="reference-pad",
+    follow="Be like the references",
+    nothing="There is no reference, so the prompt alone decides.",
+    component=lambda elem_id: ReferencePad(elem_id=elem_id),
+    empty=reference_pad.no_pictures,
+    readable=reference_pad.readable,
+    add=_add_references,
+    restored=_restored_references,
+    also=(REFERENCE_ONLY,),
+    several=True,
+)
+EDITORS = {editor.kind: editor for editor in (SKETCH, POSE, DEPTH, EDGES, SEGMENTS, REFERENCES, EDIT)}
 """In the order of the tabs."""

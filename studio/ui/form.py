@@ -83,11 +83,15 @@ def from_request(request: GenerationRequest, card: Card, shown: Sequence[str] = 
 
 def stack_of(request: GenerationRequest, shown: Sequence[str]) -> Stack:
     """The stack for a request: its controls in their order, and the tabs that it does not use, left out."""
+    tabs = {kind: editor for editor in EDITORS.values() for kind in (editor.kind, *editor.also)}
     rows, used = list[dict[str, Any]](), set[str]()
     for unit in request.controls:
-        has_tab = unit.kind in shown and unit.kind not in used
-        rows.append(row_of(unit) if has_tab else finished_row(unit))
-        used |= {unit.kind} if has_tab else set()
+        editor = tabs.get(unit.kind)
+        if editor is None or editor.kind not in shown or (editor.kind in used and not editor.several):
+            rows.append(finished_row(unit))
+        elif editor.kind not in used:
+            rows.append(row_of(unit, several=editor.several) | {"kind": editor.kind})
+            used.add(editor.kind)
     plain = not request.controls and request.init_image is None
     on = plain and not request.prompt  # a picture without controls was made by its words alone
     rest = [fresh_row(kind) | {"on": kind in shown or on} for kind in EDITORS if kind not in used]

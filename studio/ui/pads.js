@@ -191,8 +191,8 @@ window.maquettePad ??= (() => {
   }
 
   // How large the stage may get, so that canvas and prompt are seen together.
-  const stageWidth = (w, h) =>
-    matchMedia("(max-width: 900px)").matches ? "none" : `min(100%, calc(max(320px, 100vh - 420px) * ${w} / ${h}))`;
+  const stageWidth = (w, h, below = 420) =>
+    matchMedia("(max-width: 900px)").matches ? "none" : `min(100%, calc(max(320px, 100vh - ${below}px) * ${w} / ${h}))`;
 
   return { PICTURES, desk, chooser, busy, tracing, fromPhoto, receiving, stageWidth };
 })();

@@ -29,6 +29,8 @@ STYLES = (
     "stack.css",
     "pose.css",
     "paint.css",
+    "edit.css",
+    "reference.css",
     "form.css",
     "result.css",
     "gallery.css",

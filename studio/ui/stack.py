@@ -11,6 +11,7 @@ from typing import Any
 from studio.params import CONTROL_MODES, ControlUnit
 
 SET = ("conditioning_scale", "control_guidance_start", "control_guidance_end", "mode")
+TEXTS = ("model", "mask", "resize_mode")
 NUMBERS = {"conditioning_scale": (0.0, 2.0), "control_guidance_start": (0.0, 1.0), "control_guidance_end": (0.0, 1.0)}
 MOST = 20
 
@@ -53,20 +54,30 @@ def counted(stack: Mapping[str, Any]) -> list[Row]:
     return [row for row in units if (name_of(row) == solo if solo else row["on"])]
 
 
-def settings(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a control unit that a row sets: all of a finished one."""
-    return {name: value for name, value in row.items() if name not in ("on", "kind")}
+def settings(row: Mapping[str, Any], unit: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The fields of a control unit that a row sets: all of a finished one.
+
+    unit: What the tab made; a conditioning_scale that it has already is a share of the row's.
+    """
+    fields = {name: value for name, value in row.items() if name not in ("on", "kind")}
+    share = (unit or {}).get("conditioning_scale", 1.0)
+    return fields | {"conditioning_scale": min(2.0, fields["conditioning_scale"] * share)}
 
 
-def row_of(unit: ControlUnit) -> Row:
-    """The row that stands for a unit with a tab."""
-    return {"kind": unit.kind, "on": True, **{name: getattr(unit, name) for name in SET}}
+def row_of(unit: ControlUnit, *, several: bool = False) -> Row:
+    """The row that stands for a unit with a tab; of several, each has its own scale, and the row that of all."""
+    kept = {name: text for name in TEXTS if (text := getattr(unit, name)) != getattr(_plain(unit), name)}
+    row = {"kind": unit.kind, "on": True, **{name: getattr(unit, name) for name in SET}, **kept}
+    return row | {"conditioning_scale": 1.0} if several else row
+
+
+def _plain(unit: ControlUnit) -> ControlUnit:
+    return ControlUnit(kind=unit.kind, map=unit.map)
 
 
 def finished_row(unit: ControlUnit) -> Row:
     """The row of a unit without a tab; models are chosen anew when the checkpoint is another."""
-    plain = ControlUnit(kind=unit.kind, map=unit.map)
-    changed = {field.name for field in fields(unit) if getattr(unit, field.name) != getattr(plain, field.name)}
+    changed = {field.name for field in fields(unit) if getattr(unit, field.name) != getattr(_plain(unit), field.name)}
     whole = {name: value for name, value in asdict(unit).items() if name in changed | {"kind", "map"}}
     return {**row_of(unit), **{name: value for name, value in whole.items() if name not in ("model_id", "encoder_id")}}
 
@@ -82,4 +93,4 @@ def _row(row: object) -> Row | None:
         if isinstance(number, int | float) and not isinstance(number, bool) and low <= number <= high:
             clean[name] = float(number)
     clean["mode"] = row["mode"] if row.get("mode") in CONTROL_MODES else clean["mode"]
-    return clean
+    return clean | {name: text for name in TEXTS if isinstance(text := row.get(name), str) and text}

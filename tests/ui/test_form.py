@@ -5,6 +5,7 @@ import pytest
 from studio.errors import InvalidRequestError
 from studio.library.card import Card
 from studio.params import GenerationRequest
+from studio.ui.components import reference_pad
 from studio.ui.components.sketch_pad import cleaned, empty_drawing, fitted, readable
 from studio.ui.editors import EDITORS, POSE
 from studio.ui.example import house
@@ -154,8 +155,43 @@ def test_a_pose_on_another_canvas_lies_in_its_middle():
 @pytest.mark.parametrize("editor", EDITORS.values(), ids=EDITORS)
 def test_a_canvas_is_refitted_only_when_its_aspect_changes(editor):
     assert editor.refit(editor.empty(128, 128), 256, 256) is None
-    assert editor.refit(editor.empty(128, 128), 96, 128) == editor.empty(96, 128) | {"refit": True}
+    sheet = editor.empty(96, 128)
+    changes = sheet != editor.empty(128, 128)  # references have no aspect
+    assert editor.refit(editor.empty(128, 128), 96, 128) == (sheet | {"refit": True} if changes else None)
     assert editor.draft("") == ""
+
+
+def references(*weights: float, method: str = "full") -> dict:
+    """That many pictures to be like."""
+    pictures = [{"id": f"{i}" * 64, "weight": weight} for i, weight in enumerate(weights)]
+    return {"pictures": pictures, "method": method}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"pictures": "all"},
+        {"pictures": [{"id": "../etc/passwd", "weight": 1}]},
+        references(3.0),
+        references(float("nan")),
+        references(True),
+        references(*[1.0] * 9),
+        references(1.0, method="everything"),
+    ],
+)
+def test_references_that_cannot_be_used_are_refused_and_none_in_a_draft(broken):
+    with pytest.raises(InvalidRequestError):
+        reference_pad.cleaned(broken)
+    assert reference_pad.readable(broken, 8, 8) == reference_pad.no_pictures()
+
+
+def test_references_have_a_unit_each_whose_scale_is_a_share_of_the_rows():
+    row = fresh_row("reference") | {"conditioning_scale": 0.5, "control_guidance_end": 0.8}
+    units = [{"kind": "reference", "map": "0" * 64, "conditioning_scale": weight} for weight in (1.0, 0.4)]
+    set_ = [unit | settings(row, unit) for unit in units]
+    assert [unit["conditioning_scale"] for unit in set_] == [0.5, 0.2]
+    again = from_request(to_request(defaults(CARD), set_), CARD, ("reference",))["stack"]
+    assert counted(again) == [row | {"conditioning_scale": 1.0}]
 
 
 def test_what_a_tab_kept_is_its_texts_and_its_drawing():

@@ -163,7 +163,7 @@ function change(ops, what, again) {
   desk.commit({ ...desk.now, ops }, what, again);
 }
 const ops = () => state.preview ?? desk.now.ops;
-const thing = () => ops()[state.chosen];
+const thing = () => [ops()[state.chosen]].find((op) => op && T.isThing(op)); // none after an undo put another in its place
 const swapped = (op) => ops().map((old, i) => (i === state.chosen ? op : old));
 
 // The map under what is painted: what an annotator made of a photo. It covers the sheet, in the middle.
@@ -227,7 +227,7 @@ const HOW = {
 };
 function show() {
   const { w, h, base, background, ops: done } = desk.now;
-  if (!T.isThing(thing() ?? {})) state.chosen = -1;
+  if (!thing()) state.chosen = -1;
   const op = thing(),
     { tool, size, soft, region } = state;
   stage.style.aspectRatio = `${w} / ${h}`;
