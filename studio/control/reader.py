@@ -79,7 +79,8 @@ def read(reader: Reader, picture: Image.Image, person: int) -> Reading:
     factor = min(SIDE / min(picture.size), LONGEST / max(picture.size))
     width, height = (max(16, round(side * factor / 16) * 16) for side in picture.size)
     small = np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
-    said = reader(torch.from_numpy(small / 127.5 - 1).permute(2, 0, 1)[None])
+    shown = torch.from_numpy(small / 127.5 - 1).permute(2, 0, 1)[None].to(reader.last[0].weight)
+    said = {name: answer.float().cpu() for name, answer in reader(shown).items()}
     full = (picture.height, picture.width)
     depth = F.interpolate(said["depth"].sigmoid(), size=full, mode="bilinear", antialias=False)[0, 0]
     likely = F.interpolate(said["segments"].softmax(1), size=full, mode="bilinear", antialias=False)[0]
