@@ -163,7 +163,7 @@ function change(ops, what, again) {
   desk.commit({ ...desk.now, ops }, what, again);
 }
 const ops = () => state.preview ?? desk.now.ops;
-const thing = () => [ops()[state.chosen]].find((op) => op && T.isThing(op)); // none after an undo put another in its place
+const thing = () => [ops()[state.chosen]].find((op) => op && T.isThing(op)); // an undo may put another op there
 const swapped = (op) => ops().map((old, i) => (i === state.chosen ? op : old));
 
 // The map under what is painted: what an annotator made of a photo. It covers the sheet, in the middle.
