@@ -1,5 +1,6 @@
 """A small network that reads a picture: how near things are, what stands where, and where people have their joints."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ LONGEST = 1024  # pixels that the longer side is read at
 SIDE = 128  # pixels that it was trained at; the shorter side of a picture is read at this size
 LEAST_PERSON = 40  # pixels of a region that is taken for somebody
 LEAST_SURE = 0.15
+TOGETHER = 2  # pixels of the answer within which two joints are at one place
+PAIRS = ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17))  # a joint and the like one opposite
 
 
 class Reader(nn.Module):
@@ -105,11 +108,27 @@ def find_people(joints: Tensor, region: NDArray[np.bool_]) -> list[NDArray[np.fl
 
 
 def _skeleton(joints: Tensor) -> NDArray[np.float64]:
+    """(18, 3), as in Reading, of how likely each joint is at each place, (18, h, w)."""
+    width = joints.shape[2]
+    sure, at = (part.tolist() for part in joints.flatten(1).max(1))
+    for pair in PAIRS:
+        if math.dist(*(divmod(at[joint], width) for joint in pair)) <= TOGETHER:
+            _part(joints, pair, sure, at)
+    found = np.array([((x + 0.5) / width, (y + 0.5) / joints.shape[1]) for y, x in (divmod(i, width) for i in at)])
+    found[np.array(sure) < LEAST_SURE] = np.nan
+    return np.column_stack([found, sure])
+
+
+def _part(joints: Tensor, pair: tuple[int, int], sure: list[float], at: list[int]) -> None:
+    """Two like joints fell together: move the one that is seen elsewhere, too, and is less wanted where both are."""
     height, width = joints.shape[1:]
-    sure, at = joints.flatten(1).max(1)
-    found = np.stack([(at % width + 0.5) / width, (at // width + 0.5) / height, sure], 1).astype(np.float64)
-    found[found[:, 2] < LEAST_SURE, :2] = np.nan
-    return found
+    y, x = divmod(at[pair[0]], width)
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    far = (rows - y) ** 2 + (columns - x) ** 2 > TOGETHER**2
+    best, places = (joints[list(pair)] * far).flatten(1).max(1)
+    moved = int(best[1] * sure[pair[0]] > best[0] * sure[pair[1]])
+    if best[moved] >= LEAST_SURE:
+        sure[pair[moved]], at[pair[moved]] = best[moved].item(), int(places[moved])
 
 
 def load_reader(file: Path, classes: int) -> Reader:

@@ -7,7 +7,7 @@ import torch
 from studio.annotators import register_annotators
 from studio.control import starter
 from studio.control.people import draw_people
-from studio.control.reader import SIDE
+from studio.control.reader import SIDE, find_people
 from studio.control.weights import Weights
 from studio.errors import ModelNotFoundError
 from studio.library.annotators import AnnotatorFiles
@@ -74,6 +74,26 @@ def test_nobody_is_a_black_map_and_joints_that_were_not_found_are_zeros():
     assert (image.getbbox(), people) == (None, [])
     _, (person,) = draw_people([[(4.0, 3.0, 1.0)] + [(0.0, 0.0, 0.0)] * 17], (8, 6))
     assert person == [4.0, 3.0, 1.0] + [0.0] * 51
+
+
+def marks(*places):
+    """Maps of 18 joints, (18, 12, 12), with (joint, x, y, how likely) in turn; one region that holds them all."""
+    maps = torch.zeros(18, 12, 12)
+    for joint, x, y, likely in places:
+        maps[joint, y, x] = likely
+    (person,) = find_people(maps, np.ones((12, 12), bool))
+    return {joint: tuple(np.round(at[:2] * 12 - 0.5).astype(int)) for joint, at in enumerate(person) if at[2] >= 0.15}
+
+
+def test_a_joint_that_is_taken_for_the_one_opposite_goes_where_it_is_seen_too():
+    ankles = [(10, 8, 9, 0.8), (13, 8, 10, 0.9), (10, 2, 9, 0.5)]
+    assert marks(*ankles) == {10: (2, 9), 13: (8, 10)}
+    assert marks(*ankles[:2]) == {10: (8, 9), 13: (8, 10)}  # seen nowhere else
+    assert marks(*ankles[:2], (10, 2, 9, 0.1)) == {10: (8, 9), 13: (8, 10)}
+
+
+def test_joints_that_stand_apart_stay_where_they_are_most_likely():
+    assert marks((10, 2, 9, 0.8), (13, 8, 9, 0.9), (10, 9, 9, 0.7)) == {10: (2, 9), 13: (8, 9)}
 
 
 def test_at_most_as_many_people_are_kept_as_a_pose_may_hold():
