@@ -354,6 +354,10 @@ class Studio:
             return error
         return None
 
+    def control_models(self, kind: str, checkpoint: str | None) -> list[ModelEntry]:
+        """The models that follow a map of that kind with the checkpoint, the one chosen by itself first."""
+        return self.library.control_models(kind, self.resolver.checkpoint(checkpoint).base)
+
     def job_view(self, job: Job) -> dict[str, Any]:
         """A job as front ends show it: plain values, with the links of its pictures."""
         return job_view(job, self.gallery)

@@ -1,9 +1,9 @@
-"""The routes of control maps: which annotators there are, and a map of a picture."""
+"""The routes of control maps: which annotators there are, a map of a picture, and which models follow one."""
 
 from dataclasses import asdict
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from studio.api.bodies import read_object
@@ -44,6 +44,17 @@ def annotate_router(studio: Studio) -> APIRouter:
         """
         files = AnnotatorFiles.of(studio.settings)
         return [row_view(row, files) for row in studio.registry.annotators.values()]
+
+    @router.get("/controls")
+    def controls(
+        kind: Annotated[str, Query(max_length=100)], checkpoint: Annotated[str, Query(max_length=300)] = ""
+    ) -> list[dict[str, str]]:
+        """The models that follow a map of that kind with the checkpoint, the one chosen by itself first.
+
+        technique: controlnet, t2i_adapter or ip_adapter.
+        """
+        found = studio.control_models(kind, checkpoint or None)
+        return [{"name": entry.name, "technique": entry.kind} for entry in found]
 
     @router.post("/annotators/{name}/download", status_code=201)
     def download(name: Annotated[str, Path(max_length=100)], request: Request) -> list[dict[str, Any]]:

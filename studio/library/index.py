@@ -123,10 +123,9 @@ class Library:
 
         ControlNets come first, then union models, then T2I-Adapters; for "reference" it is an IP-Adapter.
         """
+        if fitting := self.control_models(kind, base):
+            return fitting[0]
         models = [e for e in self._controls(kind) if e.usable]
-        for entry in models:
-            if entry.base == base:
-                return entry
         others = ", ".join(f"{e.name} ({base_word(e.base)})" for e in models[:5])
         what = "IP-Adapter" if kind == REFERENCE else f"{kind} ControlNet"
         raise ModelNotFoundError(
@@ -135,6 +134,10 @@ class Library:
             if others
             else f"Put one into data/models/{'ip_adapter' if kind == REFERENCE else 'controlnet'}.",
         )
+
+    def control_models(self, kind: str, base: str) -> list[ModelEntry]:
+        """The usable models that a map of that kind controls for the base model, best first."""
+        return [e for e in self._controls(kind) if e.usable and e.base == base]
 
     def _controls(self, kind: str) -> list[ModelEntry]:
         """Models that a map of that kind controls, best first."""

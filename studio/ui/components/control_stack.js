@@ -16,8 +16,7 @@ const rows = new Map(); // name -> its parts
 const filled = new Map(); // name -> whether there is a map
 const list = el("ol", { "aria-label": "What the picture follows" });
 root.append(list);
-let opened = "",
-  drag = null;
+let opened = "";
 
 const units = () => props.value?.units ?? [];
 const find = (name) => units().find((unit) => nameOf(unit) === name);
@@ -88,12 +87,20 @@ function row(name) {
     { "aria-label": "Words or map", onchange: () => change(name, { mode: mode.value }) },
     ...MODES.map(([value, text]) => el("option", { value, text })),
   );
+  const model = el("select", {
+    "aria-label": "Model",
+    title: "The ControlNet, T2I-Adapter or IP-Adapter that follows it",
+    onchange: () => change(name, { model: model.value }),
+  });
+  const area = maskOf(name);
   const cost = el("span", { class: "mq-cost" });
   const depends = el(
     "span",
     { class: "mq-depends" },
     el("span", { class: "mq-when" }, "from ", start.range, start.said, " until ", end.range, end.said, " of the steps"),
     mode,
+    model,
+    area.node,
     cost,
   );
   const title = el("button", { type: "button", class: "mq-row-name", text: caption, onclick: () => M.emit("open", unit.kind) });
@@ -108,7 +115,42 @@ function row(name) {
     shift(name, by);
     grip.focus();
   });
-  return { node, box, thumb, range, number, solo, more, start, end, mode, cost, depends, line, picture: tab?.[4] === "picture" };
+  return { node, box, thumb, range, number, solo, more, start, end, mode, model, area, cost, depends, line, picture: tab?.[4] === "picture" };
+}
+// Where it counts: everywhere, or where a picture is white.
+function maskOf(name) {
+  const input = window.maquettePad.chooser(window.maquettePad.PICTURES, async (file) => {
+    const kept = file && (await window.maquettePad.busy(root, () => M.call("POST", "assets", file)));
+    if (kept) change(name, { mask: kept.id });
+  });
+  const choose = el("button", {
+    type: "button",
+    class: "mq-link",
+    text: "Only in a part\u2026",
+    title: "A picture that is white where it counts",
+    onclick: () => input.click(),
+  });
+  const shown = el("img", { class: "mq-map", alt: "Counts where this is white" }),
+    remove = button("x", "Count everywhere again", () => change(name, { mask: "" }));
+  return { node: el("span", { class: "mq-area" }, choose, shown, remove, input), choose, shown, remove };
+}
+// The models that fit, asked for when the row is opened; "" lets the studio choose.
+const WORDS = { controlnet: "ControlNet", t2i_adapter: "T2I-Adapter", ip_adapter: "IP-Adapter" };
+async function offer(name, part) {
+  const unit = find(name),
+    checkpoint = document.querySelector("#checkpoint [data-name]")?.dataset.name ?? "",
+    asked = `controls?kind=${encodeURIComponent(unit.kind)}&checkpoint=${encodeURIComponent(checkpoint)}`;
+  if (part.asked === asked) return;
+  part.asked = asked;
+  const found = await M.call("GET", asked).catch(() => []);
+  const names = found.map((model) => model.name);
+  const missing = unit.model && !names.includes(unit.model) ? [el("option", { value: unit.model, text: unit.model })] : [];
+  part.model.replaceChildren(
+    el("option", { value: "", text: names.length ? `By itself: ${names[0]}` : "No model is here" }),
+    ...found.map((model) => el("option", { value: model.name, text: `${model.name} (${WORDS[model.technique]})` })),
+    ...missing,
+  );
+  part.model.value = find(name)?.model ?? "";
 }
 
 // ---- order: a row is dragged past its neighbours
@@ -121,27 +163,27 @@ function shift(name, by) {
   order.splice(order.indexOf(other) + (by > 0 ? 1 : 0), 0, name);
   put({ units: order.map(find) }, "order");
 }
+// The row leaves the page for a moment when it moves, so the window listens.
 function begin(e, name, node) {
   e.preventDefault();
-  e.currentTarget.setPointerCapture(e.pointerId);
-  drag = { name, node, from: e.clientY };
+  let from = e.clientY;
   node.dataset.dragged = "";
-  const moved = (m) => {
-    const off = m.clientY - drag.from,
-      step = node.offsetHeight + 4;
+  const listening = new AbortController(),
+    on = (event, handler) => addEventListener(event, handler, { signal: listening.signal });
+  on("pointermove", (m) => {
+    const off = m.clientY - from,
+      step = node.offsetHeight + 4,
+      before = seen().join();
     if (Math.abs(off) < step / 2) return;
-    const before = seen().join();
     shift(name, Math.sign(off));
-    if (seen().join() !== before) drag.from += Math.sign(off) * step;
-  };
+    if (seen().join() !== before) from += Math.sign(off) * step;
+  });
   const done = () => {
     delete node.dataset.dragged;
-    drag = null;
-    e.target.removeEventListener("pointermove", moved);
+    listening.abort();
   };
-  e.target.addEventListener("pointermove", moved);
-  e.target.addEventListener("pointerup", done, { once: true });
-  e.target.addEventListener("pointercancel", done, { once: true });
+  on("pointerup", done);
+  on("pointercancel", done);
 }
 
 // ---- what is seen
@@ -202,6 +244,11 @@ function fill(name, unit, part, solo) {
     part[side].said.textContent = `${Math.round(share * 100)} %`;
   }
   part.mode.value = unit.mode;
+  part.model.value = unit.model ?? "";
+  if (!part.depends.hidden) offer(name, part);
+  part.area.choose.hidden = Boolean(unit.mask);
+  part.area.shown.hidden = part.area.remove.hidden = !unit.mask;
+  if (unit.mask) part.area.shown.src = `./api/v1/assets/${unit.mask}`;
   const cost = M.state.costs?.[unit.kind];
   part.cost.textContent = cost ? `It took ${cost < 0.0995 ? Math.round(cost * 1000) + " ms" : cost.toFixed(1) + " s"} a step.` : "";
 }

@@ -1,0 +1,160 @@
+"""The stack of controls in a browser: how closely, from when, in which order, alone or left out, and references."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from tests.ui.hands import CLEAR, ask, draw, drop, make, wait_for_value
+
+ROW = ".mq-control-stack li:not([hidden])"
+
+
+def picture(color: str) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (64, 48), color).save(data, "PNG")
+    return data.getvalue()
+
+
+def shown(page) -> list[str]:
+    """The rows that are seen, from the top."""
+    return page.evaluate(f"[...document.querySelectorAll('{ROW}')].map(row => row.dataset.unit)")
+
+
+def controls(served, job: str) -> list[dict]:
+    return served.studio.jobs.required(job).params["controls"]
+
+
+@pytest.fixture
+def both(page, served):
+    """A sketch and edges, which one model follows here: the one for sketches and its twin for edges."""
+    if served.studio is None:
+        pytest.skip("that is somebody else's server")
+    page.click("#tab-edges")
+    page.wait_for_selector("#edges-pad canvas", state="visible")
+    box = page.locator("#edges-pad canvas").bounding_box()
+    page.mouse.move(box["x"] + 40, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 160, steps=5)
+    page.mouse.up()
+    page.wait_for_selector("[data-unit=edges][data-filled]")
+    return page
+
+
+def test_a_row_is_seen_when_its_tab_is_in_front_or_something_is_in_it(page):
+    assert shown(page) == ["scribble"]
+    page.click("#tab-depth")
+    page.wait_for_selector("[data-unit=depth][data-front]")
+    assert shown(page) == ["scribble", "depth"]
+    page.click("#tab-scribble")
+    page.click(CLEAR)
+    page.click("#tab-pose")
+    page.wait_for_selector("[data-unit=pose][data-front]")
+    page.wait_for_function(f"document.querySelectorAll('{ROW}').length === 1")
+    assert shown(page) == ["pose"]
+
+
+def test_both_count_as_closely_as_they_are_set(both, served):
+    both.fill("[data-unit=edges] [aria-label='How closely, as a number']", "0.5")
+    both.keyboard.press("Tab")
+    both.click("[data-unit=edges] [aria-label^='From when']")
+    until = both.locator("[data-unit=edges] [aria-label='Counts until']")
+    until.fill("0.6")
+    both.select_option("[data-unit=edges] [aria-label='Words or map']", "prompt")
+    sketch, edges = controls(served, make(both, "a house"))
+    assert (sketch["kind"], sketch["conditioning_scale"], sketch["mode"]) == ("scribble", 1.0, "balanced")
+    assert (edges["kind"], edges["conditioning_scale"], edges["mode"]) == ("edges", 0.5, "prompt")
+    assert edges["control_guidance_end"] == 0.6
+    both.wait_for_selector("[data-unit=edges] .mq-cost >> text=12 ms a step")
+
+
+def test_alone_and_left_out(both, served):
+    both.click("[data-unit=edges] [aria-label^='Only Edges']")
+    assert [unit["kind"] for unit in controls(served, make(both))] == ["edges"]
+    both.click("[data-unit=edges] [aria-label^='Only Edges']")
+    both.click("[data-unit=edges] [aria-label='Follow the edges']")
+    assert [unit["kind"] for unit in controls(served, make(both))] == ["scribble"]
+    both.reload()
+    both.wait_for_selector("[data-unit=edges][data-off]")
+
+
+def test_rows_are_dragged_into_another_order(both, served):
+    grip = both.locator("[data-unit=edges] .mq-grip")
+    grip.scroll_into_view_if_needed()
+    box = grip.bounding_box()
+    both.mouse.move(box["x"] + 8, box["y"] + 20)
+    both.mouse.down()
+    both.mouse.move(box["x"] + 8, box["y"] - 40, steps=6)
+    both.mouse.up()
+    assert shown(both) == ["edges", "scribble"]
+    grip.focus()
+    both.keyboard.press("Alt+ArrowDown")
+    assert shown(both) == ["scribble", "edges"]
+    both.keyboard.press("Alt+ArrowUp")
+    assert [unit["kind"] for unit in controls(served, make(both))] == ["edges", "scribble"]
+
+
+def test_the_map_in_a_row_is_the_one_that_is_sent(both, served):
+    sketch = controls(served, make(both))[0]
+    sent = served.studio.assets.open_image(sketch["map"]).convert("L").resize((80, 80), Image.Resampling.BOX)
+    row = both.evaluate(
+        """() => Array.from(document.querySelector('[data-unit=scribble] canvas').getContext('2d')
+        .getImageData(0, 0, 80, 80).data).filter((_, i) => i % 4 === 0)"""
+    )
+    off = [abs(a - b) for a, b in zip(row, sent.tobytes(), strict=True)]
+    assert sum(off) / len(off) < 8
+
+
+def test_lines_of_a_photo_come_under_the_strokes_and_are_sent_with_their_source(page, served):
+    page.click(CLEAR)
+    with page.expect_file_chooser() as chooser:
+        page.click("#sketch-pad [aria-label^='Lines from a photo']")
+    chooser.value.set_files({"name": "photo.png", "mimeType": "image/png", "buffer": picture("#888888")})
+    page.wait_for_selector("[data-unit=scribble][data-filled]")
+    draw(page, (0.2, 0.2), (0.4, 0.4))
+    if served.studio is None:
+        return
+    (unit,) = controls(served, make(page, "a house"))
+    assert unit["annotator"] == "scribble"
+    assert served.studio.assets.open_image(unit["source"]).size == (64, 48)
+    assert served.studio.assets.open_image(unit["map"]).getbbox()
+
+
+@pytest.fixture
+def reference_model(served, monkeypatch):
+    """The checkpoint alone reads references here: the studio has no IP-Adapter for it."""
+    if served.studio is None:
+        pytest.skip("that is somebody else's server")
+
+
+def test_references_have_weights_and_come_back_with_the_settings(page, served, reference_model):
+    page.click(CLEAR)
+    page.click("#tab-reference")
+    for color in ("#cc3311", "#1133cc"):
+        count = page.locator(".mq-reference").count()
+        drop(page, "#reference-pad .mq-reference-pad", picture(color))
+        page.wait_for_function(f"document.querySelectorAll('.mq-reference').length === {count + 1}")
+    page.click("#reference-pad >> text=Without an adapter")
+    page.locator("[aria-label='Weight of picture 2']").fill("0.4")
+    units = controls(served, make(page, "a house"))
+    assert [(unit["kind"], unit["conditioning_scale"]) for unit in units] == [
+        ("reference_only", 1.0),
+        ("reference_only", 0.4),
+    ]
+    page.click("[aria-label='Remove picture 1']")
+    page.wait_for_function("document.querySelectorAll('.mq-reference').length === 1")
+    page.click("#result .mq-actions >> text=Settings")
+    page.wait_for_function("document.querySelectorAll('.mq-reference').length === 2")
+    wait_for_value(page, "[aria-label='Weight of picture 2']", "0.4")
+    assert controls(served, make(page)) == units
+
+
+def test_what_no_model_follows_is_refused_beside_the_button_and_stays(page, served):
+    page.click("#tab-reference")
+    drop(page, "#reference-pad .mq-reference-pad", picture("#cc3311"))
+    page.wait_for_selector(".mq-reference")
+    if served.studio and served.studio.control_models("reference", None):
+        pytest.skip("this pack has an IP-Adapter")
+    ask(page, "a house")
+    page.wait_for_selector("#notice [role=alert] >> text=no IP-Adapter")
+    assert page.locator(".mq-reference").count() == 1
