@@ -44,6 +44,7 @@ def train_annotator(work: Path, plan: Plan) -> None:
         return {
             "segments": round((said["segments"].argmax(1) == wanted).float().mean().item(), 4),
             "depth": round((said["depth"][:, 0].sigmoid() - depth).square().mean().sqrt().item(), 4),
+            "joints": round(joints_found(said["joints"], held.people[:64]), 4),
         }
 
     run.train(loss_of, evaluate)
@@ -52,6 +53,16 @@ def train_annotator(work: Path, plan: Plan) -> None:
             save_file(
                 {k: v.half().contiguous() for k, v in reader.state_dict().items()}, work / "annotator.safetensors"
             )
+
+
+def joints_found(said: Tensor, people: list[list[np.ndarray]]) -> float:
+    """The share of joints whose map is highest within 4 % of the picture, where one person alone is in it."""
+    alone = [row for row, those in enumerate(people) if len(those) == 1]
+    side = said.shape[3]
+    places = said[alone].flatten(2).argmax(2).numpy()
+    at = np.stack([places % side + 0.5, places // side + 0.5], 2) / side
+    true = np.stack([people[row][0] for row in alone])
+    return float((np.linalg.norm(at - true, axis=2) < 0.04).mean())
 
 
 def pictures(images: np.ndarray) -> Tensor:
@@ -64,9 +75,20 @@ def reading_loss(said: dict[str, Tensor], scenes: Scenes, rows: np.ndarray) -> T
     wanted = torch.from_numpy(np.array(scenes.segments[rows][:, ::2, ::2])).long()
     near = torch.from_numpy(scenes.depths[rows][:, ::2, ::2] / 255).float()
     marks = torch.from_numpy(np.stack([joint_marks(scenes.people[row], wanted.shape[1]) for row in rows]))
-    joints = F.binary_cross_entropy_with_logits(said["joints"], marks, weight=1 + 30 * marks)
     depth = (said["depth"][:, 0].sigmoid() - near).abs().mean()
-    return F.cross_entropy(said["segments"], wanted) + 3 * depth + 2 * joints
+    return F.cross_entropy(said["segments"], wanted) + 3 * depth + joints_loss(said["joints"], marks)
+
+
+def joints_loss(said: Tensor, marks: Tensor) -> Tensor:
+    """Errors of joints' maps (N, 18, h, w) of logits against their marks, a scalar.
+
+    Most of a map is empty, so that its mean error says little of where a joint is, and which of two legs: the places of
+    each joint compete as well.
+    """
+    there = 10 * F.binary_cross_entropy_with_logits(said, marks, weight=1 + 30 * marks)
+    whole = marks.flatten(2).sum(2, keepdim=True)
+    where = -(marks.flatten(2) * said.flatten(2).log_softmax(2)) / whole.clamp(min=1)
+    return there + 0.3 * where.sum(2).sum() / (whole > 0).sum().clamp(min=1)
 
 
 def joint_marks(people: list[np.ndarray], side: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import torch
 from studio.control.reader import find_people
 from studio.segments import REGIONS
 from studio.starter import maps
-from studio.starter.annotator import joint_marks
+from studio.starter.annotator import joint_marks, joints_found, joints_loss
 from studio.starter.measure import exact_maps, set_exam
 from studio.starter.obedience import miou, pck, pose_exam, rmse, way
 from studio.starter.render import SEGMENTS
@@ -71,3 +71,14 @@ def test_the_way_goes_from_off_to_the_ceiling():
     assert way(0.4, 0.4, 0.8) == 0
     assert way(0.7, 0.4, 0.8) == pytest.approx(0.75)
     assert way(0.10, 0.15, 0.05) == pytest.approx(0.5)
+
+
+def test_a_reader_of_joints_is_told_when_it_takes_one_leg_for_the_other(people):
+    marks = torch.from_numpy(np.stack([joint_marks(scene.people, 64) for scene in people.scenes]))
+    right, flat = 8 * marks - 4, torch.zeros_like(marks)
+    swapped = right[:, [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16]]
+    assert joints_loss(right, marks) < 0.7 * joints_loss(swapped, marks)
+    assert joints_loss(right, marks) < joints_loss(flat, marks)
+    assert joints_loss(flat, torch.zeros_like(marks)).isfinite()
+    found = joints_found(right, [scene.people for scene in people.scenes])
+    assert found == 1 > joints_found(swapped, [scene.people for scene in people.scenes])
