@@ -18,7 +18,7 @@ from studio.control.ip_adapter import IPAdapter, cross_attention_layers
 from studio.control.reader import Reader, find_people, load_reader
 from studio.engine.attention import AttentionProcessor, PictureKeys, split_heads
 from studio.engine.denoise import Denoising
-from studio.engine.units.unit import Residuals, StepInput, Unit
+from studio.engine.units.unit import Residuals, Setting, StepInput, Unit
 from studio.starter.annotator import CLASSES, pictures
 from studio.starter.captions import caption
 from studio.starter.measure import FIRST_SEED, GUIDANCE, NOISE_SEED, STEPS, Exam, edge_f1, to_bytes
@@ -86,7 +86,7 @@ class EachItsPicture:
 
     model: IPAdapter
     features: Tensor
-    scale: float = 1.0
+    setting: Setting = field(default_factory=Setting)
     _layers: list[Any] = field(default_factory=list[Any], init=False)
 
     def attached(self, unet: Any) -> AbstractContextManager[None]:
@@ -98,7 +98,7 @@ class EachItsPicture:
         """Show each row its picture, and the half for the negative prompts none."""
         tokens = self.model.tokens(torch.cat([torch.zeros_like(self.features), self.features]).to(step.sample))
         for layer, (key, value) in zip(self._layers, self.model.keys_and_values(tokens), strict=True):
-            shown = PictureKeys(split_heads(key, layer.heads), split_heads(value, layer.heads), self.scale, None)
+            shown = PictureKeys(split_heads(key, layer.heads), split_heads(value, layer.heads), self.setting.scale, None)
             residuals.pictures.setdefault(id(layer), []).append(shown)
 
 
