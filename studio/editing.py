@@ -85,8 +85,13 @@ def prepare(edit: Mapping[str, Any], picture: Image.Image, base: Image.Image | N
 def painted(edit: Mapping[str, Any], size: Size, base: Image.Image | None) -> Image.Image | None:
     """The mask of what is painted over on a picture of that size, L; None if nothing is."""
     picture = edit["picture"]
-    drawing = {"w": picture["w"], "h": picture["h"], "strokes": edit["strokes"], "base": edit["base"]}
-    mask = rasterise(drawing, *size, base).convert("L")
+    drawing = {"w": picture["w"], "h": picture["h"], "strokes": edit["strokes"]}
+    mask = rasterise(drawing, *size).convert("L")
+    if base is not None:
+        # over black and over white: what no stroke touches is the base's own, bit for bit
+        white = drawing | {"base": {"box": [0, 0, picture["w"], picture["h"]]}}
+        lying = base.convert("L") if base.size == size else base.convert("L").resize(size)
+        mask = Image.composite(rasterise(white, *size, Image.new("L", (1, 1), 255)).convert("L"), mask, lying)
     if edit["inverted"]:
         mask = ImageChops.invert(mask)
     return mask if mask.getbbox() else None

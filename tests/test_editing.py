@@ -68,6 +68,15 @@ def test_a_finished_mask_lies_under_the_strokes():
     assert (mask[20, 40], mask[50, 10], mask[5, 5]) == (255, 255, 0)
 
 
+def test_where_no_stroke_goes_a_finished_mask_stays_bit_for_bit():
+    base = Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 96), dtype=np.uint8))
+    lying = {"id": ID, "box": [0, 0, 96, 64]}
+    assert np.array_equal(np.asarray(painted(edit(base=lying), SIZE, base)), np.asarray(base))
+    erased = np.asarray(painted(edit(base=lying, strokes=[{**STROKE, "e": 1}]), SIZE, base))
+    assert np.array_equal(erased[32:], np.asarray(base)[32:])
+    assert not erased[18:22, 20:60].any()
+
+
 def test_a_frame_makes_the_canvas_larger_and_its_new_part_free():
     made = prepare(edit(frame=[16, 0, 0, 8], strokes=[STROKE]), picture(), None)
     mask = np.asarray(made.mask)
