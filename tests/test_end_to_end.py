@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from studio.gallery.png import read_made, read_png
+from studio.inpainting import changeable, feathered
 from studio.params import GenerationParams, GenerationRequest
 from tests.ui.conftest import ARGS, CHROMIUM, READY
 
@@ -152,6 +153,46 @@ def test_the_file_holds_everything_that_made_it(page, served):
     assert request.controls[0].editor
     strokes = json.loads(served.get(f"/api/v1/assets/{request.controls[0].editor}/data"))
     assert len(strokes["strokes"]) == 1
+
+
+def paint_over(page, place):
+    """Paint over what was drawn there, to and fro with a wide brush."""
+    page.locator("#edit-pad [aria-label='Brush size']").fill("64")
+    page.locator("#edit-pad canvas").scroll_into_view_if_needed()
+    box, (x, y, side) = page.locator("#edit-pad canvas").bounding_box(), place
+    rows = [(x - 0.02 + (row % 2) * (side + 0.04), y - 0.02 + row * (side + 0.04) / 6) for row in range(7)]
+    rows = [point for left, top in rows for point in ((left, top), (2 * x + side - left, top))]
+    points = [(box["x"] + u * box["width"], box["y"] + v * box["height"]) for u, v in rows]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=4)
+    page.mouse.up()
+
+
+def test_what_is_painted_over_is_made_anew_and_the_rest_stays_bit_for_bit(page, served):
+    draw_house(page, LEFT)
+    generate(page, "a red house on a plain white background", 3)
+    page.click("#tab-edit")
+    page.click("#result .mq-actions >> text=To canvas")
+    page.wait_for_function("document.querySelector('#edit-pad .mq-edit-picture').naturalWidth === 128")
+    paint_over(page, LEFT)
+    page.locator("#edit-pad [aria-label='How much to change']").fill("1")
+    page.uncheck("#control-stack [data-unit=scribble] input[type=checkbox]")
+    job, png = picture_of(served, generate(page, "a plain white background", 3))
+    first, mask = (
+        Image.open(io.BytesIO(served.get(f"/api/v1/assets/{job['params'][name]}")))
+        for name in ("init_image", "mask_image")
+    )
+    kept = np.asarray(feathered(changeable(mask, first.size), job["params"]["mask_blur"])) == 0
+    before, after = np.asarray(first.convert("RGB")), np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    assert kept.mean() > 0.2
+    assert np.array_equal(after[kept], before[kept])
+    redness = [float((p[..., 0].astype(int) - p[..., 2])[drawn_area(LEFT)].mean()) for p in (before, after)]
+    assert redness[1] < redness[0] / 2
+    page.check("#control-stack [data-unit=scribble] input[type=checkbox]")
+    page.click("#edit-pad [aria-label='Take the picture off']")
+    page.click("#tab-scribble")
 
 
 def test_the_same_request_gives_the_same_pixels(served):
