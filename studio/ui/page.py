@@ -43,6 +43,7 @@ SCRIPTS = (
     "keys.js",
     "pads.js",
     "pose.js",
+    "edit.js",
     "paint.js",
     "paint_things.js",
     "paint_hands.js",

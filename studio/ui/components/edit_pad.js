@@ -3,9 +3,9 @@
 // change; the frame is how much larger than the picture the new one is. One "edited" for each thing a person does.
 const M = window.maquette,
   P = window.maquettePad,
-  { el, button } = M;
+  { el, button } = M,
+  { tinted, ink, along } = window.maquetteEdit;
 const KIND = "edit",
-  TINT = "#d4663a",
   STEP = 8,
   FRAME_MAX = 2048,
   SIZES = [4, 8, 16, 24, 40, 64];
@@ -84,56 +84,8 @@ const measures = el("span", { class: "mq-edit-size", role: "status" }),
     onclick: () => desk.commit({ ...desk.now, frame: [0, 0, 0, 0] }, "frame"),
   }),
   advice = el("span", { class: "mq-edit-advice" });
-const set = (name, value, again = false) => desk.commit({ ...desk.now, [name]: value }, name, { again });
-const strength = el("input", {
-  type: "range",
-  min: 0.05,
-  max: 1,
-  step: 0.05,
-  "aria-label": "How much to change",
-  title: "How much to change (strength): a little keeps the shapes, 1 begins from nothing",
-  oninput: () => (strengthSaid.textContent = percent(+strength.value)),
-  onchange: () => set("strength", +strength.value),
-});
-const strengthSaid = el("output");
-const alone = el("input", { type: "checkbox", onchange: () => set("alone", alone.checked) });
-const whole = (label, title, max, name) =>
-  el("input", {
-    type: "number",
-    min: 0,
-    max,
-    step: name === "padding" ? 8 : 1,
-    "aria-label": label,
-    title,
-    onchange: (e) => set(name, Math.min(max, Math.max(0, Math.round(+e.target.value || 0)))),
-  });
-const padding = whole("Pixels around the painted part", "How much of its surroundings is seen (mask_padding), in pixels", 512, "padding"),
-  blur = whole("Soft border", "Pixels over which the new goes over into the old (mask_blur)", 64, "blur");
-const fill = el(
-  "select",
-  { "aria-label": "What the painted part begins from", title: "What the painted part begins from (masked content)", onchange: () => set("fill", fill.value) },
-  ...[
-    ["original", "what is there"],
-    ["fill", "the colours around it"],
-    ["noise", "noise"],
-    ["nothing", "nothing"],
-  ].map(([value, text]) => el("option", { value, text })),
-);
-const around = el("label", { class: "mq-edit-around" }, "and ", padding, " px around");
-const ofMask = el(
-  "div",
-  { class: "mq-edit-row" },
-  el("label", { class: "mq-edit-alone" }, alone, el("span", { text: "Only the painted part" })),
-  around,
-  el("label", {}, "begin from ", fill),
-  el("label", {}, "soft border ", blur),
-);
-const settings = el(
-  "div",
-  { class: "mq-edit-settings" },
-  el("label", { class: "mq-edit-row mq-edit-strength" }, el("span", { text: "How much to change" }), strength, strengthSaid),
-  ofMask,
-);
+const set = (name, value) => desk.commit({ ...desk.now, [name]: value }, name);
+const panel = window.maquetteEdit.settings(set);
 root.append(
   el(
     "div",
@@ -145,7 +97,7 @@ root.append(
   ),
   stage,
   el("p", { class: "mq-edit-line" }, measures, back, advice),
-  settings,
+  panel.node,
 );
 
 const desk = P.desk({
@@ -163,7 +115,6 @@ const desk = P.desk({
   },
   before: (edit) => (edit.strokes.length ? { ...edit, strokes: edit.strokes.slice(0, -1) } : null), // before a reload
 });
-const percent = (share) => `${Math.round(share * 100)} %`;
 const painted = () => desk.now.strokes.length > 0 || Boolean(desk.now.base) || desk.now.inverted;
 const grown = (frame) => frame.some((side) => side > 0);
 
@@ -226,40 +177,8 @@ function fetchBase() {
   });
   map.src = `./api/v1/assets/${id}`;
 }
-function tinted(map) {
-  const made = el("canvas", { width: map.naturalWidth, height: map.naturalHeight }),
-    on = made.getContext("2d");
-  on.drawImage(map, 0, 0);
-  const seen = on.getImageData(0, 0, made.width, made.height);
-  for (let i = 0; i < seen.data.length; i += 4) seen.data[i + 3] = seen.data[i];
-  on.putImageData(seen, 0, 0);
-  on.globalCompositeOperation = "source-in";
-  on.fillStyle = TINT;
-  on.fillRect(0, 0, made.width, made.height);
-  return made;
-}
 // The brush lays paint on, whatever is turned around: on what is turned around, that takes strokes away.
 const erases = (s) => Boolean(s.e) !== desk.now.inverted;
-function ink(on, takes) {
-  on.lineCap = on.lineJoin = "round";
-  on.globalCompositeOperation = takes ? "destination-out" : "source-over";
-  on.strokeStyle = on.fillStyle = TINT;
-}
-function along(on, s, from) {
-  const p = s.p;
-  if (from === 0) {
-    on.beginPath();
-    on.arc(p[0], p[1], Math.max(0.5, (s.s * p[2]) / 2), 0, 7);
-    on.fill();
-  }
-  for (let i = Math.max(1, from); i < p.length / 3; i++) {
-    on.lineWidth = Math.max(1, s.s * p[3 * i + 2]);
-    on.beginPath();
-    on.moveTo(p[3 * i - 3], p[3 * i - 2]);
-    on.lineTo(p[3 * i], p[3 * i + 1]);
-    on.stroke();
-  }
-}
 function paintAll(on) {
   const { picture, strokes, base, inverted } = desk.now;
   ink(on, false);
@@ -299,7 +218,7 @@ image.addEventListener("error", () => {
 });
 
 function show() {
-  const { w, h, picture, strokes, frame, fill: from } = desk.now,
+  const { w, h, picture, strokes, frame } = desk.now,
     [l, t, r, b] = frame,
     [wide, high] = picture ? [picture.w + l + r, picture.h + t + b] : [w, h];
   stage.style.aspectRatio = `${wide} / ${high}`;
@@ -308,7 +227,7 @@ function show() {
   const url = picture && `./api/v1/assets/${picture.id}`;
   if (url && image.getAttribute("src") !== url) image.src = url;
   if (!url) image.removeAttribute("src");
-  for (const node of [image, canvas, sheet, settings, measures, advice, ...handles]) node.hidden = !picture;
+  for (const node of [image, canvas, sheet, panel.node, measures, advice, ...handles]) node.hidden = !picture;
   hint.hidden = Boolean(picture);
   tools.brush.setAttribute("aria-pressed", tool === "brush");
   tools.eraser.setAttribute("aria-pressed", tool === "eraser");
@@ -320,7 +239,7 @@ function show() {
   tools.remove.hidden = !picture;
   back.hidden = true;
   range.value = size;
-  showSettings(from);
+  showSettings();
   if (picture) {
     lay();
     redraw();
@@ -331,17 +250,9 @@ function show() {
   element.dataset.frame = frame.join(",");
   root.dataset.tool = tool;
 }
-function showSettings(from) {
-  const now = desk.now,
-    some = painted() || grown(now.frame);
-  strength.value = now.strength;
-  strengthSaid.textContent = percent(now.strength);
-  alone.checked = now.alone;
-  padding.value = now.padding;
-  blur.value = now.blur;
-  fill.value = from;
-  ofMask.hidden = !some;
-  around.hidden = !now.alone;
+function showSettings() {
+  const some = painted() || grown(desk.now.frame);
+  panel.show(desk.now, some);
   advice.textContent = some ? "" : "Paint over what should change; without paint, all of it does.";
 }
 function choose(name) {
