@@ -76,7 +76,7 @@ window.maquetteEdit ??= (() => {
         ["nothing", "nothing"],
       ].map(([value, text]) => el("option", { value, text })),
     );
-    const around = el("label", { class: "mq-edit-around" }, "and ", padding, " px around it");
+    const around = el("label", { class: "mq-edit-around" }, "and ", padding, " px around");
     const ofMask = el(
       "div",
       { class: "mq-edit-row" },
