@@ -13,9 +13,14 @@ from typing import Any, cast
 
 from PIL import Image, ImageDraw
 
-from studio.errors import InvalidRequestError
+from studio.drawn import Reader, within
 
 FIELD = "pose"
+READ = Reader(
+    field=FIELD,
+    refusal="This is no pose that can be used",
+    hint="OpenPose's JSON is read: people, each with pose_keypoints_2d of 18 or 25 joints.",
+)
 JOINTS = (
     "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
     "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle", "right eye", "left eye",
@@ -48,11 +53,11 @@ def read_pose(text: str, limits: PoseLimits | None = None) -> dict[str, Any]:
     """The pose that a JSON file holds, checked. Raises: InvalidRequestError, saying what does not fit."""
     limits = limits or PoseLimits()
     if len(text) > limits.file:
-        raise _wrong(f"the file has more than {limits.file / 1e6:g} MB")
+        raise READ.wrong(f"the file has more than {limits.file / 1e6:g} MB")
     try:
         value = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise _wrong("the file is not JSON") from error
+        raise READ.wrong("the file is not JSON") from error
     if isinstance(value, list) and len(cast("list[object]", value)) == 1:
         value = cast("list[object]", value)[0]  # as extensions of other programs save it: a list of pictures
     return clean_pose(value, limits)
@@ -66,11 +71,11 @@ def clean_pose(value: object, limits: PoseLimits | None = None) -> dict[str, Any
     """
     limits = limits or PoseLimits()
     if not isinstance(value, Mapping) or "people" not in value:
-        raise _wrong("it is not an object with people")
+        raise READ.wrong("it is not an object with people")
     given = cast("Mapping[str, object]", value)
-    people = _list(given["people"], "its people are not a list")
+    people = READ.items(given["people"], "its people are not a list")
     if len(people) > limits.people:
-        raise _wrong(f"it has {len(people):,} people, and at most {limits.people} are read")
+        raise READ.wrong(f"it has {len(people):,} people, and at most {limits.people} are read")
     joints = [_person(person, f"person {number}") for number, person in enumerate(people, 1)]
     width, height = (_side(given, axis, joints, limits) for axis in (0, 1))
     for number, person in enumerate(joints, 1):
@@ -84,7 +89,7 @@ def clean_pose(value: object, limits: PoseLimits | None = None) -> dict[str, Any
 
 def is_empty(pose: Mapping[str, Any]) -> bool:
     """Whether a cleaned pose shows nothing: nobody, no joint, or all of them beside the canvas."""
-    return rasterise(pose, *_within(pose["canvas_width"], pose["canvas_height"], 256)).getbbox() is None
+    return rasterise(pose, *within(pose["canvas_width"], pose["canvas_height"], 256)).getbbox() is None
 
 
 def rasterise(pose: Mapping[str, Any], width: int, height: int) -> Image.Image:
@@ -136,10 +141,10 @@ def _dot(draw: ImageDraw.ImageDraw, at: Point, radius: float, color: tuple[int, 
 def _person(person: object, who: str) -> list[float]:
     """The 18 joints, x, y, 0 or 1 in turn."""
     entries = cast("Mapping[str, object]", person) if isinstance(person, Mapping) else {}
-    numbers = _list(entries.get("pose_keypoints_2d"), f"{who} has no pose_keypoints_2d")
+    numbers = READ.items(entries.get("pose_keypoints_2d"), f"{who} has no pose_keypoints_2d")
     if len(numbers) not in (54, 75):
-        raise _wrong(f"{who} has {len(numbers):,} numbers, where 18 or 25 joints have 54 or 75")
-    checked = [_finite(number, who) for number in numbers]
+        raise READ.wrong(f"{who} has {len(numbers):,} numbers, where 18 or 25 joints have 54 or 75")
+    checked = [READ.number(number, who) for number in numbers]
     wanted: Iterable[int] = range(18) if len(checked) == 54 else OF_25
     return [part for i in wanted for part in (*checked[3 * i : 3 * i + 2], 1.0 if checked[3 * i + 2] > 0 else 0.0)]
 
@@ -148,12 +153,12 @@ def _side(given: Mapping[str, object], axis: int, people: list[list[float]], lim
     """The canvas along an axis, as the file says it or as the people need it."""
     name = ("canvas_width", "canvas_height")[axis]
     if name in given:
-        side = _finite(given[name], name)
+        side = READ.number(given[name], name)
     else:
         used = [p[i + axis] for p in people for i in range(0, 54, 3) if p[i + 2]]
         side = math.ceil(min(used) + max(used)) if used else 512
     if not 1 <= side <= limits.side:
-        raise _wrong(f"its {name} is {side:g}, which is not between 1 and {limits.side:,}")
+        raise READ.wrong(f"its {name} is {side:g}, which is not between 1 and {limits.side:,}")
     return int(side)
 
 
@@ -162,17 +167,11 @@ def _check_places(joints: list[float], size: tuple[int, int], who: str) -> None:
     for i, name in enumerate(JOINTS):
         places = zip(joints[3 * i : 3 * i + 2], size, strict=True)
         if not all(-side <= place <= 2 * side for place, side in places):
-            raise _wrong(f"the {name} of {who} lies far off the canvas")
-
-
-def _finite(number: object, what: str) -> float:
-    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < 1e9:
-        raise _wrong(f"{what} has {number!r:.20}, which is not a number")
-    return round(float(number), 2)
+            raise READ.wrong(f"the {name} of {who} lies far off the canvas")
 
 
 def _no_number(name: str) -> float:
-    raise _wrong(f"it has {name}, which is not a number")
+    raise READ.wrong(f"it has {name}, which is not a number")
 
 
 def _background(background: object, limits: PoseLimits) -> dict[str, Any]:
@@ -180,21 +179,5 @@ def _background(background: object, limits: PoseLimits) -> dict[str, Any]:
     entries = dict(cast("Mapping[str, object]", background)) if isinstance(background, Mapping) else {}
     url, opacity = entries.get("url"), entries.get("opacity", 0.5)
     if not isinstance(url, str) or len(url) > limits.background:
-        raise _wrong("its background is not the link of a picture")
-    return {"url": url, "opacity": min(1.0, max(0.0, _finite(opacity, "the background")))}
-
-
-def _list(value: object, wrong: str) -> list[object]:
-    if not isinstance(value, list):
-        raise _wrong(wrong)
-    return cast("list[object]", value)
-
-
-def _within(width: int, height: int, side: int) -> tuple[int, int]:
-    scale = min(1.0, side / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _wrong(what: str) -> InvalidRequestError:
-    hint = "OpenPose's JSON is read: people, each with pose_keypoints_2d of 18 or 25 joints."
-    return InvalidRequestError(f"This is no pose that can be used: {what}.", field=FIELD, hint=hint)
+        raise READ.wrong("its background is not the link of a picture")
+    return {"url": url, "opacity": min(1.0, max(0.0, READ.number(opacity, "the background")))}

@@ -10,15 +10,16 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from PIL import Image, ImageDraw
 
+from studio.drawn import Reader, within
 from studio.errors import InvalidRequestError
 
 FIELD = "strokes"
+READ = Reader(field=FIELD, refusal="The drawing cannot be used", hint="Clear the canvas and draw again.")
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-ASSET = re.compile(r"[0-9a-f]{64}")
 NOTHING_DRAWN = "Nothing is drawn yet."
 OVERSAMPLING = 4
 PAINT_AT_ONCE = 4e9
@@ -43,54 +44,29 @@ def clean_strokes(value: object, limits: StrokeLimits | None = None) -> dict[str
     Raises: InvalidRequestError, saying what does not fit.
     """
     limits = limits or StrokeLimits()
-    given = _object(value, "it is not an object with w, h and strokes")
-    width, height = (_side(given.get(name), name, limits) for name in ("w", "h"))
-    strokes = _list(given.get("strokes", []), "strokes are not a list")
+    given = READ.fields(value, "it is not an object with w, h and strokes")
+    width, height = (READ.side(given.get(name), name, limits.side) for name in ("w", "h"))
+    strokes = READ.items(given.get("strokes", []), "strokes are not a list")
     if len(strokes) > limits.strokes:
-        raise _wrong(f"it has more than {limits.strokes:,} strokes")
+        raise READ.wrong(f"it has more than {limits.strokes:,} strokes")
     cleaned = [_stroke(stroke, max(width, height), limits) for stroke in strokes]
     if sum(len(stroke["p"]) for stroke in cleaned) > 3 * limits.points:
-        raise _wrong(f"it has more than {limits.points:,} points", hint="Clear a part of it.")
+        raise READ.wrong(f"it has more than {limits.points:,} points", hint="Clear a part of it.")
     drawing: dict[str, Any] = {"w": width, "h": height, "strokes": cleaned}
     if _coverage(drawing) > limits.paint:
-        raise _wrong("it has too many wide strokes over one another", hint="Clear a part of it.")
+        raise READ.wrong("it has too many wide strokes over one another", hint="Clear a part of it.")
     if base := given.get("base"):
-        drawing["base"] = clean_base(base, limits)
+        drawing["base"] = READ.base(base, 2 * limits.side)
     if background := given.get("background"):
         drawing["background"] = _background(background, limits)
     return drawing
-
-
-def clean_base(value: object, limits: StrokeLimits | None = None) -> dict[str, Any]:
-    """A finished map under what is drawn, checked. Raises: InvalidRequestError, saying what does not fit."""
-    limits, given = limits or StrokeLimits(), _object(value, "the map under it is not an object with id and box")
-    box = [_finite(number) for number in _list(given.get("box"), "the map under it has no box")]
-    if len(box) != 4 or min(box[2:]) <= 0 or max(map(abs, box)) > 2 * limits.side:
-        raise _wrong("the box of the map under it is not x, y, width, height")
-    base: dict[str, Any] = {"id": _asset_id(given.get("id")), "box": box}
-    if source := given.get("source"):
-        options = dict(_object(given.get("options") or {}, "the annotator's options are not an object"))
-        if len(options) > 20 or len(str(options)) > 4 * limits.background:
-            raise _wrong("the annotator's options are too many")
-        base |= {
-            "source": _asset_id(source),
-            "annotator": str(given.get("annotator") or "")[:60],
-            "options": {name: _finite(number) for name, number in options.items()},
-        }
-    return base
-
-
-def _asset_id(value: object) -> str:
-    if not isinstance(value, str) or not ASSET.fullmatch(value):
-        raise _wrong("the map under it is not the id of a picture")
-    return value
 
 
 def is_empty(drawing: Mapping[str, Any], base: Image.Image | None = None) -> bool:
     """Whether a cleaned drawing shows nothing: no stroke, all of it erased again, or all of it beside the pad."""
     if base is None and all(stroke["e"] for stroke in drawing["strokes"]):
         return True
-    return rasterise(drawing, *_within(drawing["w"], drawing["h"], 512), base).getbbox() is None
+    return rasterise(drawing, *within(drawing["w"], drawing["h"], 512), base).getbbox() is None
 
 
 def require_drawn(drawing: Mapping[str, Any]) -> None:
@@ -166,63 +142,29 @@ def _segment(
 
 
 def _stroke(stroke: object, side: int, limits: StrokeLimits) -> dict[str, Any]:
-    given = _object(stroke, "a stroke is not an object with s, e and p")
-    points = _list(given.get("p"), "a stroke has no points")
+    given = READ.fields(stroke, "a stroke is not an object with s, e and p")
+    points = READ.items(given.get("p"), "a stroke has no points")
     if len(points) < 3 or len(points) % 3 or len(points) > 3 * limits.points:
-        raise _wrong("a stroke's points are not x, y, pressure in turn, or too many")
-    numbers = [_finite(number) for number in points]
+        raise READ.wrong("a stroke's points are not x, y, pressure in turn, or too many")
+    numbers = [READ.number(number) for number in points]
     if any(not -side <= number <= 2 * side for index, number in enumerate(numbers) if index % 3 < 2):
-        raise _wrong("a point lies far outside the pad")
+        raise READ.wrong("a point lies far outside the pad")
     if any(not 0 <= pressure <= limits.pressure for pressure in numbers[2::3]):
-        raise _wrong(f"a pressure is not between 0 and {limits.pressure:g}")
-    size, color = _finite(given.get("s")), given.get("c", "#000000")
+        raise READ.wrong(f"a pressure is not between 0 and {limits.pressure:g}")
+    size, color = READ.number(given.get("s")), given.get("c", "#000000")
     if not 0 < size <= limits.size:
-        raise _wrong(f"a brush size is not between 0 and {limits.size:g}")
+        raise READ.wrong(f"a brush size is not between 0 and {limits.size:g}")
     if not isinstance(color, str) or not COLOR.fullmatch(color):
-        raise _wrong("a colour is not written as #rrggbb")
+        raise READ.wrong("a colour is not written as #rrggbb")
     return {"c": color.lower(), "s": size, "e": 1 if given.get("e") in (1, True) else 0, "p": numbers}
-
-
-def _finite(number: object) -> float:
-    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < 1e9:
-        raise _wrong(f"{number!r:.20} is not a number")
-    return round(float(number), 2)
-
-
-def _side(value: object, name: str, limits: StrokeLimits) -> int:
-    side = _finite(value)
-    if not 1 <= side <= limits.side:
-        raise _wrong(f"{name} is {side:g}, which is not between 1 and {limits.side}")
-    return int(side)
 
 
 def _background(background: object, limits: StrokeLimits) -> str | dict[str, Any]:
     """The picture to trace: its asset id, or a small object of the editor's around it."""
     if isinstance(background, str) and len(background) <= limits.background:
         return background
-    entries = dict(_object(background, "the background is not the id of a picture"))
+    entries = dict(READ.fields(background, "the background is not the id of a picture"))
     plain = all(isinstance(value, str | int | float | None) for value in entries.values())
     if not plain or len(str(entries)) > 4 * limits.background:
-        raise _wrong("the background holds more than short texts and numbers")
+        raise READ.wrong("the background holds more than short texts and numbers")
     return entries
-
-
-def _object(value: object, wrong: str) -> Mapping[str, object]:
-    if not isinstance(value, Mapping):
-        raise _wrong(wrong)
-    return cast("Mapping[str, object]", value)
-
-
-def _list(value: object, wrong: str) -> list[object]:
-    if not isinstance(value, list):
-        raise _wrong(wrong)
-    return cast("list[object]", value)
-
-
-def _within(width: int, height: int, side: int) -> tuple[int, int]:
-    scale = min(1.0, side / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _wrong(what: str, *, hint: str = "Clear the canvas and draw again.") -> InvalidRequestError:
-    return InvalidRequestError(f"The drawing cannot be used: {what}.", field=FIELD, hint=hint)

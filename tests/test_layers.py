@@ -18,6 +18,7 @@ CORE = {
     "files",
     "segments",
     "skeleton",
+    "drawn",
 }
 SHARED = CORE | {"settings", "database", "presets", "strokes", "editing", "painting", "access", "accounts", "lock"}
 SERVICES = {"services", "edits", "models", "outcome", "resolve", "jobs", "library", "gallery"}

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from studio.errors import InvalidRequestError
-from studio.skeleton import JOINTS, LIMBS, OF_25, clean_pose, is_empty, rasterise, read_pose
-from studio.starter import person as world
+from studio.skeleton import OF_25, clean_pose, is_empty, rasterise, read_pose
 from studio.starter.render import draw_pose, make_scene
 
 NAN = float("nan")
@@ -56,11 +55,6 @@ def test_a_map_looks_as_the_pictures_that_pose_models_are_trained_on(side, share
         found = np.asarray(rasterise(pose(people, width=side * 8, height=side * 8), side, side)).astype(int)
         assert np.abs(found - drawn).mean() < min(1.5, share * drawn.mean())
         assert abs(found.mean() / drawn.mean() - 1) < 0.08
-
-
-def test_joints_and_limbs_are_those_of_the_starter_world():
-    assert JOINTS == world.KEYPOINTS
-    assert LIMBS == world.LIMBS
 
 
 def test_a_picture_of_a_pose_is_as_large_as_asked_for():

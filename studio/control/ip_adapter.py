@@ -98,8 +98,8 @@ def cross_attention_layers(unet: nn.Module) -> list[nn.Module]:
 def layers_heard(unet: nn.Module, method: str) -> list[bool]:
     """Which cross-attention layers hear of a picture, in the order of `cross_attention_layers`.
 
-    method: "full"; "style", the first blocks on the way up; "composition", the last ones on the way down and the middle.
-    In SDXL these are single transformers of the blocks. Source: InvokeAI 6, the IP-Adapter methods.
+    method: "full"; "style", the first blocks on the way up; "composition", the last ones on the way down and the
+    middle. In SDXL these are single transformers of the blocks. Source: InvokeAI 6, the IP-Adapter methods.
     """
     names = [name for name in unet.attn_processors if not name.endswith("attn1.processor")]  # type: ignore[operator]
     if method == "full":

@@ -98,8 +98,8 @@ class EachItsPicture:
         """Show each row its picture, and the half for the negative prompts none."""
         tokens = self.model.tokens(torch.cat([torch.zeros_like(self.features), self.features]).to(step.sample))
         for layer, (key, value) in zip(self._layers, self.model.keys_and_values(tokens), strict=True):
-            shown = PictureKeys(split_heads(key, layer.heads), split_heads(value, layer.heads), self.setting.scale, None)
-            residuals.pictures.setdefault(id(layer), []).append(shown)
+            heads = split_heads(key, layer.heads), split_heads(value, layer.heads)
+            residuals.pictures.setdefault(id(layer), []).append(PictureKeys(*heads, self.setting.scale, None))
 
 
 def pose_exam(count: int, first_seed: int) -> Exam:

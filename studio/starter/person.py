@@ -7,15 +7,6 @@ import numpy as np
 
 from studio.starter.shapes import INK, Color, Part, Points, box, ellipse, polygon, shade
 
-KEYPOINTS = (
-    "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
-    "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle", "right eye", "left eye",
-    "right ear", "left ear",
-)  # fmt: skip
-LIMBS = (
-    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
-    (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
-)  # fmt: skip
 SKINS: tuple[Color, ...] = ((246, 208, 172), (222, 170, 126), (160, 108, 72), (110, 74, 52))
 HAIRS: tuple[Color, ...] = ((60, 40, 30), (34, 30, 32), (190, 130, 60), (150, 70, 40))
 TROUSERS: Color = (64, 70, 104)
@@ -29,7 +20,7 @@ HEAD, NECK, HIP = 0.88, 0.78, 0.45
 
 
 def person(color: Color, pose: str, rng: random.Random) -> tuple[list[Part], Points]:
-    """Parts, and keypoints (18, 2) in the order of KEYPOINTS, both in units of the person's height.
+    """Parts, and keypoints (18, 2) in the order of skeleton.JOINTS, both in units of the person's height.
 
     Raises: KeyError, for a pose that is not in ARMS.
     """

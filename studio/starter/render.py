@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.starter.person import LIMBS, person
+from studio.skeleton import LIMBS
+from studio.starter.person import person
 from studio.starter.shapes import ASPECTS, SHAPES, Color, Part, Points, ellipse
 from studio.starter.spec import COLORS, FLOATING, HELD_OUT_KINDS, KINDS, Spec, Thing, sample_spec
 

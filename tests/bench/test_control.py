@@ -10,8 +10,8 @@ from studio.bench.control.suite import CONTROLS, Look, Trial, above, check, cont
 from studio.bench.figures import SCENES, Figure, Options
 from studio.engine.denoise import Step
 from studio.errors import InvalidRequestError
+from studio.skeleton import JOINTS
 from studio.starter.obedience import way
-from studio.starter.person import KEYPOINTS
 
 SIDE = 128
 
@@ -107,7 +107,7 @@ def test_the_first_step_of_a_picture_is_not_timed():
 def test_a_missing_joint_is_not_drawn():
     person = np.stack([np.linspace(0.2, 0.8, 18), np.linspace(0.2, 0.8, 18), np.ones(18)], 1)
     whole = np.asarray(draw_people([person], SIDE))
-    person[KEYPOINTS.index("left ear"), :2] = np.nan
+    person[JOINTS.index("left ear"), :2] = np.nan
     less = np.asarray(draw_people([person], SIDE))
     assert not np.array_equal(whole, less)
     assert (less.any(-1) <= whole.any(-1)).all()
