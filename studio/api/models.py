@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from studio.api.bodies import answer, read_object
@@ -15,13 +16,31 @@ from studio.models import scan_event
 from studio.services import Studio
 
 Key = Annotated[str, Path(description="The key of a model, from its row.", max_length=80)]
-Text = Annotated[str, Query(description="Words that name, tags, notes or trigger words hold.", max_length=300)]
-Name = Annotated[str, Query(max_length=80)]
-Checkpoint = Annotated[str, Query(description="A checkpoint that the models should fit.", max_length=300)]
+FITS = "A checkpoint that the models should fit."
+Checkpoint = Annotated[str, Query(description=FITS, max_length=300)]
 CHANGES = (
     "{favourite?, tags?, notes?, trigger_words?, kind?, base?, control_kind?, prediction_type?};"
     " null takes a correction back."
 )
+
+
+class Asked(BaseModel):
+    """Which models are asked for, as the address says it."""
+
+    q: str = Field("", description="Words that name, tags, notes or trigger words hold.", max_length=300)
+    kind: str = Field("", max_length=80)
+    base: str = Field("", max_length=80)
+    usable: bool | None = None
+    favourite: bool | None = None
+    sort: str = Field("name", max_length=80)
+    offset: int = Field(0, ge=0, le=2**31)
+    limit: int = Field(60, ge=1, le=500)
+    checkpoint: str = Field("", description=FITS, max_length=300)
+
+    def wanted(self) -> Wanted:
+        """The same as the library's question."""
+        fields = self.model_dump(exclude={"checkpoint"})
+        return Wanted(text=fields.pop("q"), **fields)
 
 
 def models_router(studio: Studio) -> APIRouter:
@@ -29,23 +48,9 @@ def models_router(studio: Studio) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["models"], responses=refusals(s404="No such model is here."))
 
     @router.get("/models")
-    def models(
-        request: Request,
-        q: Text = "",
-        kind: Name = "",
-        base: Name = "",
-        usable: bool | None = None,
-        favourite: bool | None = None,
-        sort: Name = "name",
-        offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
-        limit: Annotated[int, Query(ge=1, le=500)] = 60,
-        checkpoint: Checkpoint = "",
-    ) -> Response:
+    def models(request: Request, asked: Annotated[Asked, Query()]) -> Response:
         """A page of models, sorted by name, size, used or added: {models, total, counts: {kind, base}}."""
-        wanted = Wanted(
-            text=q, kind=kind, base=base, usable=usable, favourite=favourite, sort=sort, offset=offset, limit=limit
-        )
-        return answer(200, studio.models.page(wanted, user_of(request), checkpoint))
+        return answer(200, studio.models.page(asked.wanted(), user_of(request), asked.checkpoint))
 
     @router.post("/models/scan", status_code=202)
     def scan(request: Request) -> dict[str, Any]:
