@@ -57,7 +57,7 @@ def annotate_router(studio: Studio) -> APIRouter:
         return [{"name": entry.name, "technique": entry.kind} for entry in found]
 
     @router.post("/annotators/{name}/download", status_code=201)
-    def download(name: Annotated[str, Path(max_length=100)], request: Request) -> list[dict[str, Any]]:
+    def download(name: Annotated[str, Path(description="The name of an annotator.", max_length=100)], request: Request) -> list[dict[str, Any]]:
         """Download what an annotator opens and is not here: its downloads, as GET /downloads lists them."""
         return studio.download_annotator(name, user_of(request), at_machine=is_at_machine(request))
 
