@@ -15,6 +15,7 @@ from studio.hookspecs import AnnotatorSpec
 from studio.library.annotators import Annotation, AnnotatorFiles
 from studio.services import Studio
 
+Name = Annotated[str, Path(description="The name of an annotator.", max_length=100)]
 FIELDS: dict[str, type] = {"asset": str, "annotator": str, "options": dict, "page": str}
 BODY = json_body(
     "asset: the id of an upload; annotator: a name, or a control kind for its default; page: a name, so that a later "
@@ -57,7 +58,7 @@ def annotate_router(studio: Studio) -> APIRouter:
         return [{"name": entry.name, "technique": entry.kind} for entry in found]
 
     @router.post("/annotators/{name}/download", status_code=201)
-    def download(name: Annotated[str, Path(description="The name of an annotator.", max_length=100)], request: Request) -> list[dict[str, Any]]:
+    def download(name: Name, request: Request) -> list[dict[str, Any]]:
         """Download what an annotator opens and is not here: its downloads, as GET /downloads lists them."""
         return studio.download_annotator(name, user_of(request), at_machine=is_at_machine(request))
 
