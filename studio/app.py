@@ -104,14 +104,7 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
     jobs = JobQueue(database)
     wiring = Wiring(
         start_worker=run_worker,
-        hello=Hello(
-            assets=str(paths.assets),
-            cache=str(paths.root / "cache"),
-            extensions=tuple(map(str, extension_dirs(settings))),
-            annotators=tuple(map(str, AnnotatorFiles.of(settings).folders)),
-            device=settings.device,
-            precision=settings.preferences.precision,
-        ),
+        hello=greeting(settings),
         locate=library.locate,
         save=result_saver(gallery),
         identified=models.identified,
@@ -145,6 +138,18 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
     )
     models.ask = lambda path, mark: studio.dispatcher.identify(path, mark)
     return studio
+
+
+def greeting(settings: Settings) -> Hello:
+    """What a worker is told before anything else."""
+    return Hello(
+        assets=str(settings.paths.assets),
+        cache=str(settings.paths.root / "cache"),
+        extensions=tuple(map(str, extension_dirs(settings))),
+        annotators=tuple(map(str, AnnotatorFiles.of(settings).folders)),
+        device=settings.device,
+        precision=settings.preferences.precision,
+    )
 
 
 def tell_reading(events: Events) -> Callable[[str, int, int], None]:
