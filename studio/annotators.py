@@ -3,7 +3,7 @@
 Defaults and ranges are those of the functions; a test holds the two together.
 """
 
-from studio.hookspecs import AnnotatorSpec, OptionSpec, WeightsSpec, hookimpl
+from studio.hookspecs import CAPTION, AnnotatorSpec, OptionSpec, WeightsSpec, hookimpl
 
 PACK = (WeightsSpec(name="annotator.safetensors"),)
 
@@ -11,7 +11,17 @@ PACK = (WeightsSpec(name="annotator.safetensors"),)
 @hookimpl
 def register_annotators() -> list[AnnotatorSpec]:
     """Of several for one control kind the best comes first."""
-    return [*lines(), *papers(), *pictures(), *soft_edges(), *drawn_lines(), *surfaces(), *poses(), *starter()]
+    return [
+        *lines(),
+        *papers(),
+        *pictures(),
+        *soft_edges(),
+        *drawn_lines(),
+        *surfaces(),
+        *poses(),
+        *starter(),
+        *captions(),
+    ]
 
 
 def lines() -> list[AnnotatorSpec]:
@@ -284,6 +294,27 @@ def starter() -> list[AnnotatorSpec]:
             label=f"Pose ({demonstration})",
             kind="pose",
             module=f"{module}:pose",
+            weights=PACK,
+        ),
+    ]
+
+
+def captions() -> list[AnnotatorSpec]:
+    """Pictures to words."""
+    return [
+        AnnotatorSpec(
+            name="blip",
+            label="Caption (BLIP)",
+            kind=CAPTION,
+            module="studio.control.blip",
+            weights=(repository("Salesforce/blip-image-captioning-base", 990),),
+            options=(option("longest", "At most so many words and parts of words", 24, (8, 64, 1)),),
+        ),
+        AnnotatorSpec(
+            name="starter_caption",
+            label="Caption (built in, for pictures like the demonstration's)",
+            kind=CAPTION,
+            module="studio.control.starter:caption",
             weights=PACK,
         ),
     ]

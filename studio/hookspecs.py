@@ -19,6 +19,7 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 SIGMAS = ("default", "karras", "exponential", "beta")
+CAPTION = "caption"  # the kind of annotators that write words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +94,12 @@ class AnnotatorSpec:
     Fields:
         name: What requests call it, such as "canny".
         label: What the page calls it.
-        kind: The control kind that its maps are for.
+        kind: The control kind that its maps are for; "caption" for one that says in words what a picture shows.
         module: Dotted path of a module with `annotate(image, **options)`, or "module:function". It makes of a PIL image
             of any mode and size an RGB one of the same size, always the same; one of the kind pose may return that
-            and a list of people, each x, y, confidence of 18 joints in the picture's pixels (studio/skeleton.py). It
-            raises ValueError for wrong options, StudioError for the rest. Only the worker imports it.
+            and a list of people, each x, y, confidence of 18 joints in the picture's pixels (studio/skeleton.py); one
+            of the kind caption returns a sentence. It raises ValueError for wrong options, StudioError for the rest.
+            Only the worker imports it.
         options: Its sliders.
         needs: What has to be there first beside `weights`, in words; "" if it works at once.
         weights: What it opens: the function gets a keyword `weights` more, a studio.control.weights.Weights.

@@ -43,9 +43,14 @@ def opaque(image: Image.Image) -> Image.Image:
     return _on_paper(image, "white").convert("RGB")
 
 
+def on_black(image: Image.Image) -> Image.Image:
+    """The picture in RGB; what is transparent is black, which is nothing on a map or a mask."""
+    return _on_paper(image, "black").convert("RGB")
+
+
 def changeable(image: Image.Image, size: Size) -> Image.Image:
     """A mask of that size (width, height): 255 where the picture is more white than black, and transparent is black."""
-    grey = _on_paper(image, "black").convert("L")
+    grey = on_black(image).convert("L")
     fitted = grey if grey.size == size else grey.resize(size)
     return fitted.point([0] * 128 + [255] * 128)
 

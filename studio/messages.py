@@ -80,6 +80,7 @@ class Annotate:
     """Make a control map of an asset, between two steps if a job runs; answered by `Annotated`.
 
     options: every one that the annotator has. A later question of the same page, unless "", replaces an earlier one.
+    size: (width, height) of the map, for which the picture is fitted by resize_mode first; None is the picture's own.
     """
 
     id: str
@@ -87,6 +88,8 @@ class Annotate:
     annotator: str
     options: tuple[tuple[str, float], ...] = ()
     page: str = ""
+    size: tuple[int, int] | None = None
+    resize_mode: str = "crop"
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class Annotated:
     """The map that was asked for, as 8-bit RGB rows; without one, what happened and what to do, as sentences.
 
     pose: the people that were found, as studio.skeleton has them, if the annotator looks for people.
+    words: what the picture shows, in place of a map, if the annotator writes captions.
     detail: a traceback for the log, if it was a bug.
     """
 
@@ -151,6 +155,7 @@ class Annotated:
     height: int = 0
     rgb: bytes = b""
     pose: dict[str, Any] | None = None
+    words: str = ""
     message: str = ""
     hint: str = ""
     detail: str = ""

@@ -17,6 +17,7 @@ PARAMS_VERSION = 1
 CONTROL_MODES = ("balanced", "prompt", "control")
 RESIZE_MODES = ("crop", "fill", "stretch")
 METHODS = ("full", "style", "composition")
+PROMPT_MODES = ("typed", "none", "default", "automatic")
 FILLS = ("original", "fill", "noise", "nothing")
 PADDING_MAX, BLUR_MAX = 512, 64
 MASK_BLUR = 4  # pixels, as in A1111
@@ -28,7 +29,8 @@ class ControlUnit:
 
     Fields:
         kind: Registry name of the control kind, such as "scribble".
-        map: Asset id (sha256) of the finished control image, light on black; of the picture, for a reference.
+        map: Asset id (sha256) of the finished control image, light on black; of the picture, for a reference. In a
+            request it may be "" where there is a source: the map is made of that when the request is submitted.
         images: Asset ids of further pictures, for a reference.
         model: Name of the ControlNet, T2I-Adapter or IP-Adapter; "" lets the studio choose one that fits.
         model_id: Content id of that model; filled when the request is resolved.
@@ -45,7 +47,7 @@ class ControlUnit:
     """
 
     kind: str
-    map: str
+    map: str = ""
     images: tuple[str, ...] = ()
     model: str = ""
     model_id: str = ""
@@ -96,12 +98,15 @@ class GenerationRequest:
     """What a person or a program says; None means "choose for me" (the checkpoint's card, then our default).
 
     Fields carry diffusers' names where it has one; `mask_image` is white where the picture may change. The fields about
-    the mask are explained at `GenerationParams`.
+    the mask are explained at `GenerationParams`. prompt_mode says where the words come from: "typed", as they are;
+    "none", neither prompt nor negative prompt; "default", the ControlNet paper's sentence; "automatic", a caption of
+    the picture that the request has.
     Numbers are checked for range here and against the checkpoint when the request is resolved.
     """
 
     prompt: str = ""
     negative_prompt: str = ""
+    prompt_mode: str = "typed"
     checkpoint: str | None = None
     vae: str | None = None
     width: int | None = None
@@ -123,6 +128,9 @@ class GenerationRequest:
     mask_blur: int | None = None
     fill: str | None = None
 
+    def __post_init__(self) -> None:
+        check_choice("prompt_mode", self.prompt_mode, PROMPT_MODES)
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read JSON or TOML values.
@@ -133,7 +141,10 @@ class GenerationRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; blank fields are left out."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, (), "")}
+        values = {name: value for name, value in asdict(self).items() if value not in (None, (), "")}
+        if self.prompt_mode == "typed":
+            del values["prompt_mode"]
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +221,7 @@ class GenerationParams:
 
     def to_request(self) -> GenerationRequest:
         """The same generation as a request, for editing it again."""
-        names = {field.name for field in fields(GenerationRequest)}
+        names = {field.name for field in fields(GenerationRequest)} & {field.name for field in fields(self)}
         return GenerationRequest(**{n: getattr(self, n) for n in names})
 
 

@@ -4,10 +4,11 @@ import secrets
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image
 
+from studio.control_maps import alike, remarks, source_of
 from studio.errors import AssetError, InvalidRequestError
 from studio.inpainting import Size, changeable
 from studio.library.card import Card
@@ -19,11 +20,24 @@ from studio.params import MASK_BLUR, ControlUnit, GenerationParams, GenerationRe
 from studio.registry import Registry
 
 SIDE_MIN, SIDE_MAX, SIDE_STEP = 64, 2048, 8
+DEFAULT_PROMPT = "a professional, detailed, high-quality image"  # Zhang et al., arXiv:2302.05543, "default prompt"
 STEPS_MAX, COUNT_MAX, PROMPT_MAX = 150, 64, 20_000
 SEED_MAX = 2**63 - COUNT_MAX
 ADAPTERS = ("lora", "embedding", "hypernetwork")
-ASPECT_OFF = 0.02
+CONTROLS_MAX = 20
 SPACINGS = ("leading", "trailing", "linspace")
+
+
+class Eyes(Protocol):
+    """What looks at the pictures that a request names (studio/sight.py). Raises: StudioError."""
+
+    def caption(self, asset: str) -> str:
+        """What the picture shows, in words; "" if nothing is known."""
+        ...
+
+    def mapped(self, unit: ControlUnit, size: Size) -> ControlUnit:
+        """The unit with the map of that size that its annotator makes of its source."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,9 +50,10 @@ class Resolver:
     open_image: Callable[[str], Image.Image]
     default_checkpoint: str = ""
 
-    def resolve(self, request: GenerationRequest) -> tuple[GenerationParams, tuple[str, ...]]:
+    def resolve(self, request: GenerationRequest, eyes: Eyes | None = None) -> tuple[GenerationParams, tuple[str, ...]]:
         """The params, and a sentence for each thing that was changed on the way.
 
+        eyes: What looks at pictures, after all else was checked; without any, what needs it is refused.
         Raises: InvalidRequestError naming the field; ModelNotFoundError; BaseModelMismatchError; AssetError.
         """
         notes = _Notes()
@@ -47,11 +62,10 @@ class Resolver:
         self._refuse_adapters(request, entry)
         width, height = notes.size(request.width, request.height, card)
         vae = self._vae(request.vae, entry)
-        controls = tuple(self._control(unit, entry) for unit in request.controls)
+        controls = self._controls(request.controls, entry)
         scheduler = request.scheduler or card.scheduler
         params = GenerationParams(
-            prompt=notes.text("prompt", request.prompt),
-            negative_prompt=notes.text("negative_prompt", request.negative_prompt),
+            **words(request, notes),
             checkpoint=entry.name,
             checkpoint_id=self.library.content_id(entry),
             width=width,
@@ -72,9 +86,30 @@ class Resolver:
             vae=vae.name if vae else None,
             vae_id=self.library.content_id(vae) if vae else "",
         )
+        params = self._seen(request, params, eyes, notes)
         if not params.prompt and not params.controls:
             notes.lines.append("The prompt is empty, so the picture shows whatever the checkpoint likes.")
         return params, tuple(notes.lines)
+
+    def _seen(
+        self, request: GenerationRequest, params: GenerationParams, eyes: Eyes | None, notes: "_Notes"
+    ) -> GenerationParams:
+        """The params with what has to be looked at: maps that are still to be made, and a caption."""
+        whole = self._whole(params)
+        controls = tuple(unit if unit.map else _eyes(eyes).mapped(unit, whole) for unit in params.controls)
+        for unit in controls:
+            notes.lines += remarks(unit, self.open_image, whole)
+        prompt = params.prompt
+        if request.prompt_mode == "automatic":
+            self._asset("prompt_mode", source := source_of(request))
+            prompt = notes.caption(_eyes(eyes).caption(source))
+        return replace(params, controls=controls, prompt=prompt)
+
+    def _whole(self, params: GenerationParams) -> Size:
+        """The size of the whole picture, of which only a part may be made anew."""
+        if params.init_image is None or params.mask_padding is None:
+            return params.width, params.height
+        return self.open_image(params.init_image).size
 
     def checkpoint(self, name: str | None) -> ModelEntry:
         """The checkpoint of that name; without a name the person's default, else the first usable one."""
@@ -141,6 +176,15 @@ class Resolver:
         if (error := misfit(entry, checkpoint, self.library.entries(entry.kind))) is not None:
             raise error
 
+    def _controls(self, units: tuple[ControlUnit, ...], checkpoint: ModelEntry) -> tuple[ControlUnit, ...]:
+        if len(units) > CONTROLS_MAX:
+            raise InvalidRequestError(
+                f"There are {len(units)} controls; at most {CONTROLS_MAX} are taken.",
+                field="controls",
+                hint="Leave out those that count least.",
+            )
+        return tuple(self._control(unit, checkpoint) for unit in units)
+
     def _control(self, unit: ControlUnit, checkpoint: ModelEntry) -> ControlUnit:
         """The unit with its models named."""
         if unit.kind == REFERENCE_ONLY:
@@ -157,8 +201,14 @@ class Resolver:
         return replace(named, encoder=encoder.name, encoder_id=self.library.content_id(encoder))
 
     def _with_pictures(self, unit: ControlUnit) -> ControlUnit:
-        """The unit, if every picture that it names is here."""
-        for asset_id in (unit.map, *unit.images, *filter(None, [unit.mask])):
+        """The unit, if it has a map or a source to make one of, and every picture that it names is here."""
+        if not (unit.map or unit.source):
+            raise InvalidRequestError(
+                f"The {unit.kind} control has no map.",
+                field="controls",
+                hint="Give a map, or as source a picture that an annotator makes one of.",
+            )
+        for asset_id in (unit.map or unit.source, *unit.images, *filter(None, [unit.mask])):
             self._asset("controls", asset_id)
         return unit
 
@@ -215,13 +265,24 @@ class _Notes:
             self.lines.append(f"{len(text) - len(clean)} invisible control characters were taken out of {name}.")
         return clean.strip()
 
+    def caption(self, text: str) -> str:
+        """A caption as prompt; the person is told what it says."""
+        if not (clean := self.text("prompt", text)):
+            raise InvalidRequestError(
+                "Nothing that is known was seen in the picture, so there are no words for a prompt.",
+                field="prompt_mode",
+                hint="Type a prompt, or ask for none.",
+            )
+        self.lines.append(f'The prompt was written from the picture: "{clean}".')
+        return clean
+
     def size(self, width: int | None, height: int | None, card: Card) -> tuple[int, int]:
         """Sides in pixels, multiples of 8; the checkpoint's native size where none is said."""
         return self._side("width", _given(width, card)), self._side("height", _given(height, card))
 
     def stretched(self, what: str, given: Size, wanted: Size) -> None:
         """Say that a picture has another aspect than it is used in."""
-        if abs(given[0] * wanted[1] / (given[1] * wanted[0]) - 1) > ASPECT_OFF:
+        if not alike(given, wanted):
             sizes = f"{given[0]} x {given[1]} and was stretched to {wanted[0]} x {wanted[1]} pixels"
             self.lines.append(f"The {what} measures {sizes}.")
 
@@ -247,6 +308,27 @@ class _Notes:
         if rounded != value:
             self.lines.append(f"{name} was rounded from {value} to {rounded}: sides are multiples of {SIDE_STEP}.")
         return rounded
+
+
+def words(request: GenerationRequest, notes: _Notes) -> dict[str, str]:
+    """Prompt and negative prompt as the request's mode wants them; a caption comes later."""
+    typed = {name: notes.text(name, getattr(request, name)) for name in ("prompt", "negative_prompt")}
+    match request.prompt_mode:
+        case "none":
+            return dict.fromkeys(typed, "")
+        case "default":
+            return typed | {"prompt": DEFAULT_PROMPT}
+        case "automatic":
+            source_of(request)
+            return typed | {"prompt": ""}
+        case _:
+            return typed
+
+
+def _eyes(eyes: Eyes | None) -> Eyes:
+    if eyes is None:
+        raise InvalidRequestError("No picture can be looked at here.", field="controls", hint="Give maps and words.")
+    return eyes
 
 
 def _given(value: int | None, card: Card) -> int:

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from uuid import uuid4
 
 from PIL import Image
 
@@ -31,7 +30,7 @@ from studio.library.card import Card
 from studio.library.control_kinds import REFERENCE_ONLY
 from studio.library.download.queue import Downloads
 from studio.library.index import Library, ModelEntry
-from studio.messages import Annotate, Resident
+from studio.messages import Resident
 from studio.models import Models
 from studio.outcome import job_view
 from studio.painting.rasterise import make_map
@@ -41,6 +40,7 @@ from studio.prompts.words import unknown_words
 from studio.registry import Registry, find_annotator
 from studio.resolve import Resolver
 from studio.settings import Settings, save_preferences
+from studio.sight import Question, Sight
 from studio.strokes import clean_strokes, is_empty, rasterise
 
 log = logging.getLogger("studio")
@@ -91,15 +91,15 @@ class Studio:
 
     # ---- generating
 
-    def resolve(self, request: GenerationRequest) -> tuple[GenerationParams, tuple[str, ...]]:
+    def resolve(self, request: GenerationRequest, user: User = LOCAL_USER) -> tuple[GenerationParams, tuple[str, ...]]:
         """Choose what the request leaves open. Raises: InvalidRequestError and kin, naming the field."""
-        return self.resolver.resolve(request)
+        return self.resolver.resolve(request, self.sight(user))
 
     def submit(self, request: GenerationRequest, user: User) -> Submitted:
-        """Queue a generation; returns at once."""
+        """Queue a generation; returns at once, unless a picture has to be looked at first."""
         require(user, "generate")
         self._check_guest(request, user)
-        params, warnings = self.resolve(request)
+        params, warnings = self.resolve(request, user)
         job = self.jobs.submit(params.to_dict(), owner=user.name, warnings=warnings)
         self.library.mark_used(set(params.models()), at=job.created)
         self.dispatcher.announce(job)
@@ -222,27 +222,27 @@ class Studio:
         self.uploads.note(user.name, [drawing.map, drawing.editor])
         return drawing
 
-    def annotate(
-        self, asset_id: str, annotator: str, options: Mapping[str, Any], user: User, *, page: str = ""
-    ) -> Annotation:
-        """Make a control map of a picture and keep it; waits for the worker.
-
-        annotator: a name, or a control kind for its default; page: a later call of the same page replaces this one.
-        Raises: InvalidRequestError, naming what cannot be used; AssetError; JobError, if it was replaced; WorkerError.
-        """
+    def annotate(self, question: Question, user: User) -> Annotation:
+        """Make a control map of a picture and keep it; waits for the worker. Raises: ForbiddenError, and as Sight."""
         require(user, "generate")
-        files = AnnotatorFiles.of(self.settings)
-        spec = find_annotator(self.registry, annotator, files.ready)
-        chosen = spec.complete(options)
-        files.check(spec, self.registry.annotators.values())
-        if not self.has_asset(asset_id, user):
-            raise AssetError(f"The picture {asset_id[:16]!r} is not here.", hint="Upload it again.")
-        page = repr((user.name, page)) if page else ""  # pages of two people never meet
-        question = Annotate(uuid4().hex, asset_id, spec.name, tuple(chosen.items()), page)
-        made = self.dispatcher.annotate(question, user.name)
-        map_id = self.assets.put_image(Image.frombytes("RGB", (made.width, made.height), made.rgb))
-        self.uploads.note(user.name, [map_id])
-        return Annotation(map_id, spec.name, chosen, made.pose)
+        return self.sight(user).look(question)
+
+    def sight(self, user: User) -> Sight:
+        """What looks at that user's pictures."""
+
+        def keep(image: Image.Image) -> str:
+            map_id = self.assets.put_image(image)
+            self.uploads.note(user.name, [map_id])
+            return map_id
+
+        return Sight(
+            registry=self.registry,
+            files=AnnotatorFiles.of(self.settings),
+            user=user,
+            has_asset=lambda asset_id: self.has_asset(asset_id, user),
+            keep=keep,
+            ask=lambda question: self.dispatcher.annotate(question, user.name),
+        )
 
     def download_annotator(self, name: str, user: User, *, at_machine: bool) -> list[dict[str, Any]]:
         """Queue what that annotator opens and is not here. Raises: InvalidRequestError, and as `downloads.add`."""

@@ -21,7 +21,7 @@ CORE = {
     "drawn",
 }
 SHARED = CORE | {"settings", "database", "presets", "strokes", "editing", "painting", "access", "accounts", "lock"}
-SERVICES = {"services", "edits", "models", "outcome", "resolve", "jobs", "library", "gallery"}
+SERVICES = {"services", "edits", "models", "outcome", "resolve", "sight", "control_maps", "jobs", "library", "gallery"}
 ENGINE = {"library", "control", "adapters", "engine"}
 APP = {"app", "server", "sharing"}  # the wiring, and the process around the page
 WIRING = APP | {"bench", "__main__"}  # these may import everything
@@ -31,8 +31,10 @@ MAY_IMPORT = {
     "library": SHARED,
     "gallery": SHARED,
     "jobs": SHARED,
-    "resolve": SHARED | {"library"},
+    "resolve": SHARED | {"library", "control_maps"},
     "models": SHARED | {"library", "gallery"},
+    "control_maps": SHARED | {"library"},
+    "sight": SHARED | SERVICES,
     "services": SHARED | SERVICES,
     "edits": SHARED | SERVICES,
     "outcome": SHARED | {"jobs", "gallery"},

@@ -50,7 +50,8 @@ def test_whole_numbers_are_read_from_either_spelling():
         ({"guidance_scale": float("inf")}, "guidance_scale", "finite"),
         ({"prompt": None}, "prompt", "must be text"),
         ({"controls": {"kind": "scribble"}}, "controls", "must be a list"),
-        ({"controls": [{"kind": "scribble"}]}, "map", "missing"),
+        ({"controls": [{"map": "m"}]}, "kind", "missing"),
+        ({"prompt_mode": "guess"}, "prompt_mode", "guess"),
         ({"controls": [{"kind": "s", "map": "m", "conditioning_scale": 3}]}, "conditioning_scale", "between 0 and 2"),
         (
             {"controls": [{"kind": "s", "map": "m", "control_guidance_start": 0.9, "control_guidance_end": 0.2}]},

@@ -21,7 +21,10 @@ def resolver(tmp_path_factory):
     make_checkpoint(settings.paths.models / "checkpoints" / "huge", width=2048)
     make_control(settings.paths.models / "controlnet" / "sd15_scribble")
     return Resolver(
-        Library(settings), load_registry(), lambda asset: asset == MAP, lambda _: Image.new("RGB", (128, 128))
+        Library(settings),
+        load_registry(),
+        lambda asset: asset == MAP,
+        lambda _: Image.linear_gradient("L").resize((128, 128)),
     )
 
 

@@ -29,7 +29,8 @@ def resolver(tmp_path_factory):
     write(models / "ip_adapter" / "ip-adapter_sd15.safetensors", headers.ip_adapter("sd1"))
     write(models / "ip_adapter" / "ip-adapter_sdxl_big.safetensors", wide(headers.ip_adapter("sdxl")))
     write(models / "image_encoders" / "clip-h.safetensors", headers.image_encoder(1280, 32, 1024))
-    return Resolver(Library(settings), load_registry(), lambda asset: asset in (PICTURE, OTHER), Image.open)
+    shown = Image.linear_gradient("L")
+    return Resolver(Library(settings), load_registry(), lambda asset: asset in (PICTURE, OTHER), lambda _: shown)
 
 
 def wide(tensors):

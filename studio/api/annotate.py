@@ -12,14 +12,24 @@ from studio.api.guard import user_of
 from studio.api.schemas import json_body, refusals
 from studio.errors import InvalidRequestError
 from studio.hookspecs import AnnotatorSpec
-from studio.library.annotators import Annotation, AnnotatorFiles
+from studio.library.annotators import AnnotatorFiles
+from studio.params import RESIZE_MODES
 from studio.services import Studio
+from studio.sight import Question
 
 Name = Annotated[str, Path(description="The name of an annotator.", max_length=100)]
-FIELDS: dict[str, type] = {"asset": str, "annotator": str, "options": dict, "page": str}
+FIELDS: dict[str, type] = {
+    "asset": str,
+    "annotator": str,
+    "options": dict,
+    "page": str,
+    "size": list,
+    "resize_mode": str,
+}
 BODY = json_body(
     "asset: the id of an upload; annotator: a name, or a control kind for its default; page: a name, so that a later "
-    "call replaces this one, which is answered with 409.",
+    "call replaces this one, which is answered with 409; size: width and height of the picture that the map is for, to "
+    "which the upload is fitted first, by resize_mode (crop, fill or stretch), so that the map is as sharp as can be.",
     {
         "type": "object",
         "required": ["asset", "annotator"],
@@ -28,6 +38,8 @@ BODY = json_body(
             "annotator": {"type": "string"},
             "options": {"type": "object", "additionalProperties": {"type": "number"}},
             "page": {"type": "string"},
+            "size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
+            "resize_mode": {"enum": list(RESIZE_MODES)},
         },
     },
 )
@@ -68,10 +80,11 @@ def annotate_router(studio: Studio) -> APIRouter:
     async def annotate(request: Request) -> dict[str, Any]:
         """Make a control map and keep it: {map: its asset id, annotator, options: every one that was used}.
 
-        An annotator of poses adds what it found in OpenPose's form: {people, canvas_width, canvas_height}.
+        An annotator of poses adds what it found in OpenPose's form: {people, canvas_width, canvas_height}; one of
+        captions gives words in place of the map.
         """
-        wanted = read_question(await read_object(request))
-        made = await run_in_threadpool(ask, studio, wanted, request)
+        question = read_question(await read_object(request))
+        made = await run_in_threadpool(studio.annotate, question, user_of(request))
         return made.view()
 
     return router
@@ -83,15 +96,9 @@ def row_view(row: AnnotatorSpec, files: AnnotatorFiles) -> dict[str, Any]:
     return shown | {"needs": files.needs(row), "download": bool(files.downloads(row))}
 
 
-def ask(studio: Studio, wanted: dict[str, Any], request: Request) -> Annotation:
-    """The map that was asked for."""
-    page = wanted.get("page", "")
-    return studio.annotate(wanted["asset"], wanted["annotator"], wanted.get("options", {}), user_of(request), page=page)
-
-
-def read_question(data: dict[str, Any]) -> dict[str, Any]:
+def read_question(data: dict[str, Any]) -> Question:
     """The body, with every field of its kind. Raises: InvalidRequestError, naming the field."""
-    words = {str: "text", dict: "an object of numbers by name"}
+    words = {str: "text", dict: "an object of numbers by name", list: "a list of two whole numbers"}
     if unknown := sorted(set(data) - set(FIELDS)):
         raise InvalidRequestError(
             f"Unknown field {unknown[0][:40]!r}.", field=unknown[0][:40], hint=f"Known fields: {', '.join(FIELDS)}."
@@ -104,4 +111,8 @@ def read_question(data: dict[str, Any]) -> dict[str, Any]:
             raise InvalidRequestError(f"{name} must be {words[FIELDS[name]]}.", field=name)
     if len(cast(str, data.get("page", ""))) > 100:
         raise InvalidRequestError("page has more than 100 characters.", field="page")
-    return data
+    size = data.get("size", [1, 1])
+    if len(size) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in size):
+        raise InvalidRequestError(f"size must be {words[list]}.", field="size")
+    sized: dict[str, Any] = {**data, "size": tuple(size)} if "size" in data else data
+    return Question(**sized)

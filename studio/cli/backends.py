@@ -13,6 +13,7 @@ from studio.errors import InvalidRequestError, StudioError, WorkerError
 from studio.lock import Running
 from studio.params import GenerationRequest
 from studio.services import Studio
+from studio.sight import Question
 
 Plain = dict[str, Any]
 BEAT = 0.5
@@ -28,7 +29,8 @@ class Backend(Protocol):
 
     def annotate(self, asset: str, annotator: str, options: Mapping[str, float]) -> Plain:
         """Make a control map: {"map": its asset id, "annotator", "options": all of them}; of people also what
-        studio.skeleton has: {"people", "canvas_width", "canvas_height"}. Raises: StudioError."""
+        studio.skeleton has: {"people", "canvas_width", "canvas_height"}; of captions {"words"} in place of the map.
+        Raises: StudioError."""
         ...
 
     def download_annotator(self, name: str) -> list[Plain]:
@@ -72,7 +74,7 @@ class LocalBackend:
 
     def annotate(self, asset: str, annotator: str, options: Mapping[str, float]) -> Plain:
         """Make a control map."""
-        return self.studio.annotate(asset, annotator, options, LOCAL_USER).view()
+        return self.studio.annotate(Question(asset=asset, annotator=annotator, options=options), LOCAL_USER).view()
 
     def download_annotator(self, name: str) -> list[Plain]:
         """Queue it."""

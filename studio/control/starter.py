@@ -1,5 +1,6 @@
-"""What the starter pack's small network sees: depth, segments and people of pictures like the demonstration's."""
+"""What the starter pack's small network sees: depth, segments, people, words; of pictures like the demonstration's."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 FILE = "annotator.safetensors"
 CLASSES = ("nothing", *REGIONS)
+SURROUNDINGS = ("sky", "ground")  # which most pictures have: named where there is nothing else
+LEAST_SHARE = 0.01  # of the picture, for a region to be worth a word
 
 
 def depth(image: Image.Image, *, weights: Weights) -> Image.Image:
@@ -34,6 +37,20 @@ def pose(image: Image.Image, *, weights: Weights) -> tuple[Image.Image, list[Per
     found = _read(image, weights).people
     people = [[_joint(joint, image.size) for joint in person.tolist()] for person in found]
     return draw_people(people, image.size)
+
+
+def caption(image: Image.Image, *, weights: Weights) -> str:
+    """What stands in the picture, the largest first: "a house, a tree and a person"; "" if nothing is known."""
+    seen = np.bincount(_read(image, weights).segments.ravel(), minlength=len(CLASSES))
+    order = [CLASSES[number] for number in np.argsort(-seen, kind="stable") if seen[number] >= LEAST_SHARE * seen.sum()]
+    named = [name for name in order if name in REGIONS]
+    return listed([name for name in named if name not in SURROUNDINGS] or named)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The things in one phrase."""
+    things = [name if name in SURROUNDINGS else f"a {name}" for name in names]
+    return " and ".join(filter(None, (", ".join(things[:-1]), things[-1]))) if things else ""
 
 
 def _joint(joint: list[float], size: tuple[int, int]) -> tuple[float, float, float]:

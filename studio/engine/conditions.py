@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from studio.control.fitting import fitted
 from studio.control.ip_adapter import IPAdapter
 from studio.engine import decoding
 from studio.engine.store import Checkpoint, Store
@@ -18,7 +19,7 @@ from studio.engine.units.ip_adapter import IPAdapterUnit
 from studio.engine.units.reference import ReferenceUnit
 from studio.engine.units.t2i_adapter import T2IAdapterUnit
 from studio.engine.units.unit import Setting, Unit
-from studio.inpainting import Window
+from studio.inpainting import Window, on_black
 from studio.messages import ModelLocation
 from studio.params import ControlUnit, GenerationParams
 
@@ -72,7 +73,7 @@ class Conditions:
     def _setting(self, control: ControlUnit, window: Window) -> Setting:
         mask = None
         if control.mask:
-            shown = window.seen(self.load_image(control.mask).convert("L").resize(window.whole))
+            shown = window.seen(on_black(self.load_image(control.mask)).convert("L").resize(window.whole))
             mask = to_unit_range(shown)[:, :1].to(self.store.device)
         return Setting(
             scale=control.conditioning_scale,
@@ -130,25 +131,6 @@ def see(encoder: Any, picture: Image.Image | None, *, hidden: bool) -> Tensor:
         pixels = (square - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(SPREAD).view(3, 1, 1)
     said = encoder(pixels.to(parameter), output_hidden_states=hidden)
     return said.hidden_states[-2] if hidden else said.image_embeds
-
-
-def fitted(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
-    """The image in that size (width, height).
-
-    mode: "stretch"; "crop", the middle of it; "fill", all of it on black.
-    """
-    image = image.convert("RGB")
-    if image.size == size:
-        return image
-    if mode == "stretch":
-        return image.resize(size, Image.Resampling.BICUBIC)
-    factors = [wanted / given for wanted, given in zip(size, image.size, strict=True)]
-    factor = max(factors) if mode == "crop" else min(factors)
-    small = image.resize([max(1, round(side * factor)) for side in image.size], Image.Resampling.BICUBIC)
-    left, top = ((wanted - given) // 2 for wanted, given in zip(size, small.size, strict=True))
-    sheet = Image.new("RGB", size)
-    sheet.paste(small, (left, top))
-    return sheet
 
 
 def to_unit_range(image: Image.Image) -> Tensor:

@@ -73,13 +73,16 @@ class Annotation:
     """A control map that was made of a picture: its asset id, what made it, and with which options.
 
     pose: The people that were found, in the form of studio.skeleton, if the annotator looks for people.
+    words: What the picture shows, if the annotator writes captions; then there is no map.
     """
 
     map: str
     annotator: str
     options: dict[str, float]
     pose: dict[str, Any] | None = None
+    words: str = ""
 
     def view(self) -> dict[str, Any]:
-        """As front ends get it: {"map", "annotator", "options"}, and what the pose holds."""
-        return {"map": self.map, "annotator": self.annotator, "options": self.options} | (self.pose or {})
+        """As front ends get it: {"map" or "words", "annotator", "options"}, and what the pose holds."""
+        made = {"map": self.map} if self.map else {"words": self.words}
+        return made | {"annotator": self.annotator, "options": self.options} | (self.pose or {})

@@ -2,15 +2,16 @@
 
 import importlib
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
+from studio.control.fitting import Fit, fit
 from studio.control.weights import Weights
 from studio.errors import ExtensionError, StudioError
-from studio.hookspecs import AnnotatorSpec
+from studio.hookspecs import CAPTION, AnnotatorSpec
 from studio.messages import Annotate, Annotated
 from studio.skeleton import clean_pose
 
@@ -28,14 +29,12 @@ class Tools:
 
 
 def annotate(question: Annotate, tools: Tools) -> Annotated:
-    """The map that was asked for, or why there is none; never raises what an annotator may raise."""
+    """The map or the words that were asked for, or why there are none; never raises what an annotator may raise."""
     import cv2
     import torch
 
     try:
-        row, image = tools.annotators[question.annotator], tools.load_image(question.asset)
-        made, pose = run(row, image, dict(question.options), tools.weights)
-        return Annotated(question.id, made.width, made.height, made.tobytes(), pose)
+        return answer(question, tools)
     except StudioError as error:
         return Annotated(question.id, message=str(error), hint=error.hint)
     except (MemoryError, torch.OutOfMemoryError):
@@ -47,26 +46,48 @@ def annotate(question: Annotate, tools: Tools) -> Annotated:
         return Annotated(question.id, message=reason[:500], hint=LOG_HINT, detail=traceback.format_exc())
 
 
-def run(
-    row: AnnotatorSpec, image: Image.Image, options: Mapping[str, float], weights: Weights
-) -> tuple[Image.Image, dict[str, Any] | None]:
-    """The map, and the pose that it shows, None if the annotator looks for no people.
+def answer(question: Annotate, tools: Tools) -> Annotated:
+    """What was asked for. Raises: what the annotator raises; ExtensionError, if it gave something else."""
+    row, image = tools.annotators[question.annotator], tools.load_image(question.asset)
+    frame = fit(image.size, question.size or image.size, question.resize_mode)
+    shown = frame.shown(image)
+    found = run(row, shown, dict(question.options), tools.weights)
+    if row.kind == CAPTION:
+        return Annotated(question.id, words=_words(row, found))
+    made, people = found if isinstance(found, tuple) else (found, None)
+    if not isinstance(made, Image.Image) or made.mode != "RGB" or made.size != shown.size:
+        raise ExtensionError(f"The annotator {row.name} gave something else than an RGB map of its picture's size.")
+    laid, pose = frame.laid(made), None if people is None else _pose(row, people, frame)
+    return Annotated(question.id, laid.width, laid.height, laid.tobytes(), pose)
 
-    Raises: what the annotator raises; ExtensionError, if that is no RGB picture of the same size, or no pose.
-    """
+
+def run(row: AnnotatorSpec, image: Image.Image, options: Mapping[str, float], weights: Weights) -> Any:
+    """What the annotator gives. Raises: what it raises."""
     module, _, function = row.module.partition(":")
     opener = {"weights": weights} if row.weights else {}
-    found = getattr(importlib.import_module(module), function or "annotate")(image, **options, **opener)
-    made, people = found if isinstance(found, tuple) else (found, None)
-    if not isinstance(made, Image.Image) or made.mode != "RGB" or made.size != image.size:
-        raise ExtensionError(f"The annotator {row.name} gave something else than an RGB map of its picture's size.")
-    return made, None if people is None else _pose(row, people, image.size)
+    return getattr(importlib.import_module(module), function or "annotate")(image, **options, **opener)
 
 
-def _pose(row: AnnotatorSpec, people: list[Any], size: tuple[int, int]) -> dict[str, Any]:
-    width, height = size
-    numbers = [{"pose_keypoints_2d": person} for person in people]
+def _words(row: AnnotatorSpec, found: object) -> str:
+    if not isinstance(found, str):
+        raise ExtensionError(f"The annotator {row.name} gave no words.")
+    return found.strip()
+
+
+def _pose(row: AnnotatorSpec, people: list[Any], frame: Fit) -> dict[str, Any]:
+    """The people where they stand in the frame."""
+    width, height = frame.frame
     try:
+        numbers = [{"pose_keypoints_2d": _moved(person, frame.start)} for person in people]
         return clean_pose({"canvas_width": width, "canvas_height": height, "people": numbers})
-    except StudioError as error:
+    except (StudioError, TypeError) as error:
         raise ExtensionError(f"The annotator {row.name} gave no pose. {error}") from error
+
+
+def _moved(person: Sequence[float], by: tuple[int, int]) -> list[float]:
+    """The joints moved; a missing one stays at zero, however long the list is."""
+    joints = [list(person[at : at + 3]) for at in range(0, len(person), 3)]
+    for joint in joints:
+        if len(joint) == 3 and joint[2]:
+            joint[:2] = joint[0] + by[0], joint[1] + by[1]
+    return [number for joint in joints for number in joint]

@@ -80,6 +80,33 @@ def depth_anything(folder: Path) -> None:
     DepthAnythingForDepthEstimation(config).save_pretrained(folder / "Depth-Anything-V2-Small-hf")
 
 
+def blip(folder: Path) -> None:
+    from transformers import BertTokenizerFast, BlipConfig, BlipForConditionalGeneration
+
+    seen = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "[DEC]",
+        *"a red green house tree boat under the sky".split(),
+    ]
+    said = seen | {"vocab_size": len(words), "encoder_hidden_size": 16, "max_position_embeddings": 64}
+    ids = {"bos_token_id": 5, "pad_token_id": 0, "eos_token_id": 2, "sep_token_id": 3}
+    config = BlipConfig(
+        vision_config=seen | {"image_size": 32, "patch_size": 8}, text_config=said | ids, projection_dim=8
+    )
+    network = BlipForConditionalGeneration(config)
+    for tensor in network.parameters():  # as it begins, all words are as likely
+        torch.nn.init.normal_(tensor, std=0.3)
+    network.save_pretrained(folder / "blip-image-captioning-base")
+    vocab = {word: number for number, word in enumerate(words)}
+    tokens = BertTokenizerFast(vocab=vocab, additional_special_tokens=["[DEC]"])
+    tokens.save_pretrained(folder / "blip-image-captioning-base")
+
+
 def zoe(folder: Path) -> None:
     from transformers import BeitConfig, ZoeDepthConfig, ZoeDepthForDepthEstimation
 

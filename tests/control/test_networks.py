@@ -18,13 +18,18 @@ from studio.control import networks
 from studio.control.openpose import BONES, joints_of, with_details
 from studio.control.weights import Weights, read_state
 from studio.errors import InvalidRequestError, ModelNotFoundError
+from studio.hookspecs import CAPTION
 from studio.library.annotators import AnnotatorFiles
 from studio.registry import find_annotator, load_registry
 from studio.skeleton import JOINTS
 from tests.control.pictures import noise
 
 assert engine
-ROWS = {row.name: row for row in register_annotators() if any(weights.repo for weights in row.weights)}
+ROWS = {
+    row.name: row
+    for row in register_annotators()
+    if row.kind != CAPTION and any(weights.repo for weights in row.weights)
+}
 LARGE = ("depth_midas", "normal_bae", "openpose_full")  # files of 300 MB and more, written and read
 TRANSFORMERS = ("depth_anything", "depth_zoe")
 MAKERS = {

@@ -10,6 +10,7 @@ from studio.control.people import draw_people
 from studio.control.reader import SIDE, find_people
 from studio.control.weights import Weights
 from studio.errors import ModelNotFoundError
+from studio.hookspecs import CAPTION
 from studio.library.annotators import AnnotatorFiles
 from studio.registry import find_annotator, load_registry
 from studio.segments import REGIONS
@@ -19,7 +20,7 @@ from studio.starter.render import SEGMENTS
 from tests.control.pictures import MODES, noise
 from tests.control.readers import save_reader
 
-ROWS = [row for row in register_annotators() if row.name.startswith("starter_")]
+ROWS = [row for row in register_annotators() if row.name.startswith("starter_") and row.kind != CAPTION]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from studio.engine.conditions import fitted, see, to_unit_range
+from studio.engine.conditions import see
 from studio.engine.control_sources import ENCODERS, t2i_config
 from studio.engine.store import Store
 from studio.errors import ModelNotFoundError
@@ -112,16 +112,3 @@ def test_another_file_is_refused_by_name(store, tmp_path, kind):
     save_file({"stray": torch.zeros(2)}, file)
     with pytest.raises(ModelNotFoundError, match="stray"):
         store.control(location(file, kind))
-
-
-def test_maps_of_another_aspect_are_cropped_filled_or_stretched():
-    wide = Image.new("RGB", (40, 20), "white")
-    wide.paste("red", (0, 0, 10, 20))
-    cropped, filled, stretched = (
-        to_unit_range(fitted(wide, (16, 16), mode))[0] for mode in ("crop", "fill", "stretch")
-    )
-    assert cropped[1].min() > 0.9
-    assert filled[:, :3].max() == filled[:, -3:].max() == 0
-    assert stretched[1, :, :3].max() < 0.1
-    assert fitted(wide, (40, 20), "crop").size == (40, 20)
-    assert fitted(Image.new("RGB", (1, 500)), (16, 16), "fill").size == (16, 16)
