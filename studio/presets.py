@@ -14,7 +14,7 @@ from studio.params import GenerationRequest
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 PROMPT_SUFFIX = "prompt_suffix"
-CONTROL_FIELDS = ("conditioning_scale", "control_guidance_start", "control_guidance_end")
+CONTROL_FIELDS = ("conditioning_scale", "control_guidance_start", "control_guidance_end", "mode")
 NEVER = {"prompt", "seed", "controls", "adapters", "init_image", "mask_image"}
 ALLOWED = ({field.name for field in fields(GenerationRequest)} - NEVER) | {PROMPT_SUFFIX, *CONTROL_FIELDS}
 MAX_BYTES = 64_000
@@ -26,7 +26,7 @@ class Preset:
     """A part of a request under a name.
 
     fields: what the preset sets. Most are fields of a request; `prompt_suffix` is put after what was typed, and
-    `conditioning_scale`, `control_guidance_start` and `control_guidance_end` go to every control of the request.
+    `conditioning_scale`, `control_guidance_start`, `control_guidance_end` and `mode` go to every control.
     """
 
     name: str

@@ -42,6 +42,19 @@ def test_the_published_setting_is_the_papers():
     }
 
 
+def test_guess_mode_asks_for_no_words_and_gives_the_control_alone_its_say():
+    request = built_in()["guess-mode"].apply({"prompt": "a red house", "controls": [{"kind": "edges", "map": "m"}]})
+    assert (request["prompt_mode"], request["num_inference_steps"]) == ("none", 50)
+    assert 3 <= request["guidance_scale"] <= 5
+    assert [unit["mode"] for unit in request["controls"]] == ["control"]
+
+
+@pytest.mark.parametrize(("name", "guidance", "scale"), [("t2i-adapter", 7.5, 1.0), ("ip-adapter", 7.5, 0.5)])
+def test_the_adapters_settings_are_their_authors(name, guidance, scale):
+    fields = built_in()[name].fields
+    assert (fields["scheduler"], fields["guidance_scale"], fields["conditioning_scale"]) == ("ddim", guidance, scale)
+
+
 def test_a_preset_keeps_what_it_does_not_set():
     request = {"prompt": "a", "seed": 7, "width": 64}
     assert preset(num_inference_steps=5).apply(request) == {**request, "num_inference_steps": 5}
@@ -92,6 +105,8 @@ BROKEN = {
     "a wrong type": ('num_inference_steps = "x"\n', "num_inference_steps must be a whole number"),
     "a number that is none": ("guidance_scale = nan\n", "finite"),
     "a control range that ends before it starts": ("control_guidance_end = 0.0\n", "start < end"),
+    "a mode that there is not": ('mode = "guess"\n', "mode is 'guess'"),
+    "a prompt mode that there is not": ('prompt_mode = "guess"\n', "prompt_mode is 'guess'"),
     "a label that is no text": ("label = 5\n", "label must be text"),
     "a suffix that is no text": ("prompt_suffix = 5\n", "prompt_suffix must be text"),
 }
