@@ -1,4 +1,4 @@
-"""`annotate`: a photo in, a control map or a pose out."""
+"""`annotate`: a photo in, a control map, a pose or a caption out."""
 
 import argparse
 import json
@@ -13,14 +13,15 @@ from studio.files import write_whole
 from studio.settings import Settings
 
 POSE = ("canvas_width", "canvas_height", "people")
+HOLDS = {".png": "map", ".json": "people", ".txt": "words"}
 
 
 def annotate(flags: argparse.Namespace, settings: Settings, open_studio: OpenStudio) -> int:
-    """Write the map of a photo, as large as the photo, or the people in it, if a .json file is asked for.
+    """Write the map of a photo, as large as the photo; the people in it, if a .json file is asked for; or its caption.
 
     Raises: StudioError, saying what cannot be used.
     """
-    check_out(flags.out, (".png", ".json"))
+    check_out(flags.out, tuple(HOLDS))
     options, photo = parse_options(flags.option), read_picture(flags.file, "file")
     with backend(settings, open_studio) as studio:
         if flags.download:
@@ -32,13 +33,15 @@ def annotate(flags: argparse.Namespace, settings: Settings, open_studio: OpenStu
 
 
 def content(studio: Backend, made: Plain, out: Path) -> bytes:
-    """What the file holds: the map, or the pose. Raises: InvalidRequestError, if there is no pose."""
-    if out.suffix.lower() != ".json":
-        return studio.asset(made["map"])
-    if "people" not in made:
-        hint = "Let its name end in .png, or use an annotator of poses."
-        raise InvalidRequestError(f"{made['annotator']} looks for no people to write to {out}.", field="out", hint=hint)
-    return json.dumps({name: made[name] for name in POSE}, indent=1).encode()
+    """What the file holds: the map, the pose or the words. Raises: InvalidRequestError, if the annotator makes others."""
+    wanted = HOLDS[out.suffix.lower()]
+    if wanted not in made:
+        given = [suffix for suffix, name in HOLDS.items() if name in made]
+        hint = f"Let its name end in {' or '.join(given)}, or use another annotator."
+        raise InvalidRequestError(f"{made['annotator']} makes no {wanted} to write to {out}.", field="out", hint=hint)
+    if wanted == "words":
+        return f"{made['words']}\n".encode()
+    return studio.asset(made["map"]) if wanted == "map" else json.dumps({n: made[n] for n in POSE}, indent=1).encode()
 
 
 def download(studio: Backend, annotator: str) -> None:

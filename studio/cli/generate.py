@@ -26,7 +26,7 @@ def generate(flags: argparse.Namespace, settings: Settings, open_studio: OpenStu
     """Run one job to its end. Exit status: 0 done, 1 failed or cancelled. Raises: StudioError for wrong use."""
     check_out(flags.out)
     with backend(settings, open_studio) as studio:
-        submitted = studio.submit(build_request(flags, studio.keep, studio.annotate))
+        submitted = studio.submit(build_request(flags, studio.keep))
         job = follow(studio, submitted["job"]["id"], Progress(sys.stderr.isatty()))
         paths = save(studio, job, flags.out)
     report = summary(job, submitted, paths)

@@ -92,6 +92,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--prompt", metavar="TEXT", help="what the picture shows")
     add("--negative", dest="negative_prompt", metavar="TEXT", help="what it should not show")
+    add("--prompt-mode", metavar="WORD", help="typed, none, default (the paper's) or automatic (from the picture)")
     add("--checkpoint", metavar="NAME", help="the model (default: the first usable one)")
     add("--vae", metavar="NAME", help="an autoencoder instead of the checkpoint's own")
     add("--width", type=int, metavar="N", help="pixels (default: the checkpoint's native size)")
@@ -125,14 +126,18 @@ def _generate(parser: argparse.ArgumentParser) -> None:
 
 def _annotate(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("kind", metavar="KIND", help="an annotator (canny, scribble, softedge, lineart, ...), or a control kind")
+    add(
+        "kind",
+        metavar="KIND",
+        help="an annotator (canny, scribble, softedge, lineart, ...), a control kind, or caption",
+    )
     add("file", type=Path, metavar="FILE", help="the photo")
     add(
         "--out",
         type=Path,
         required=True,
         metavar="FILE.png",
-        help="where the map goes, as large as the photo; people that were found, if it is FILE.json",
+        help="where the map goes, as large as the photo; people that were found, if it is FILE.json; words in FILE.txt",
     )
     add("--download", action="store_true", help="download first what the annotator needs and is not here")
     add("--option", action="append", default=[], metavar="NAME=VALUE", help="such as low_threshold=50; several times")

@@ -1,12 +1,12 @@
 """From flags and settings files to a request.
 
-The pictures they name are given to `keep`, which returns asset ids; of a photo `annotate` makes the map.
+The pictures they name are given to `keep`, which returns asset ids; of a photo the studio makes the map.
 """
 
 import argparse
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
@@ -30,18 +30,18 @@ CONTROL_KEYS = {
 NUMBERS = ("scale", "start", "end", "fidelity")
 PICTURES = ("init_image", "mask_image")
 Keep = Callable[[bytes], str]
-Annotate = Callable[[str, str, Mapping[str, float]], dict[str, Any]]
 
 
-def build_request(flags: argparse.Namespace, keep: Keep, annotate: Annotate) -> GenerationRequest:
+def build_request(flags: argparse.Namespace, keep: Keep) -> GenerationRequest:
     """The request of `generate`; flags win over --params. Raises: InvalidRequestError naming the field; AssetError."""
     values = read_params(flags.params, keep) if flags.params else {}
-    if flags.prompt is None and "prompt" not in values:
-        raise InvalidRequestError("There is no prompt.", field="prompt", hint="Give --prompt TEXT.")
     names = [field.name for field in fields(GenerationRequest)]
     values |= {name: given for name in names if (given := getattr(flags, name, None)) is not None}
+    if "prompt" not in values and values.get("prompt_mode", "typed") == "typed":
+        hint = "Give --prompt TEXT, or say with --prompt-mode where the words come from."
+        raise InvalidRequestError("There is no prompt.", field="prompt", hint=hint)
     if flags.control:
-        values["controls"] = [parse_control(text, keep, annotate) for text in flags.control]
+        values["controls"] = [parse_control(text, keep) for text in flags.control]
     if flags.adapter:
         values["adapters"] = [parse_adapter(text) for text in flags.adapter]
     values = _first_picture(flags, values, keep)
@@ -74,8 +74,11 @@ def read_params(path: Path, keep: Keep) -> dict[str, Any]:
     return values
 
 
-def parse_control(text: str, keep: Keep, annotate: Annotate) -> dict[str, Any]:
-    """A --control flag as a control unit's fields. The file's name may hold commas: only known keys end it."""
+def parse_control(text: str, keep: Keep) -> dict[str, Any]:
+    """A --control flag as a control unit's fields: with a map, or with a photo and what makes one of it.
+
+    The file's name may hold commas: only known keys end it.
+    """
     kind, equals, rest = text.partition("=")
     parts = rest.split(",")
     unit: dict[str, Any] = {"kind": kind}
@@ -90,11 +93,7 @@ def parse_control(text: str, keep: Keep, annotate: Annotate) -> dict[str, Any]:
     if "mask" in unit:
         unit["mask"] = keep(read_picture(Path(unit["mask"]), "controls"))
     picture = keep(read_picture(Path(",".join(parts)), "controls"))
-    if "annotator" not in unit:
-        return unit | {"map": picture}
-    made = annotate(picture, unit["annotator"], {})
-    options = [list(option) for option in made["options"].items()]
-    return unit | {"map": made["map"], "source": picture, "annotator": made["annotator"], "annotator_options": options}
+    return unit | {"source" if "annotator" in unit else "map": picture}
 
 
 def parse_adapter(text: str) -> dict[str, Any]:

@@ -25,7 +25,8 @@ class FakeStudio:
 
     def annotate(self, asset, annotator, options):
         self.heard.append(annotator)
-        return {"map": "b" * 64, "annotator": annotator, "options": options} | self.found
+        made = {} if "words" in self.found else {"map": "b" * 64}
+        return made | {"annotator": annotator, "options": options} | self.found
 
     def asset(self, asset):
         return b"png of " + asset[:1].encode()
@@ -66,9 +67,18 @@ def test_people_are_written_as_openpose_does(call):
 
 
 def test_a_map_without_people_is_no_json(call):
-    with pytest.raises(InvalidRequestError, match="looks for no people") as error:
+    with pytest.raises(InvalidRequestError, match="makes no people") as error:
         call(FakeStudio(), out="people.json")
     assert error.value.field == "out"
+
+
+def test_a_caption_is_a_line_of_text(call):
+    studio = FakeStudio({"words": "a house"})
+    assert call(studio, out="words.txt").read_text() == "a house\n"
+    for studio, out in ((studio, "map.png"), (FakeStudio(PEOPLE), "words.txt")):
+        with pytest.raises(InvalidRequestError, match="makes no") as error:
+            call(studio, out=out)
+        assert "Let its name end in" in error.value.hint
 
 
 def test_nothing_is_downloaded_unless_it_is_asked_for(call):

@@ -22,15 +22,8 @@ def keep(data):
     return data.hex().rjust(64, "0")
 
 
-def annotate(asset, annotator, options):
-    """A stand-in for the studio: the id of the map is that of the photo, turned around."""
-    if annotator == "spell":
-        raise InvalidRequestError("There is no annotator 'spell'.", field="annotator")
-    return {"map": asset[::-1], "annotator": annotator, "options": {"low_threshold": 100.0}}
-
-
 def request(*words):
-    return build_request(parse(["generate", "--out", "x.png", *words]), keep, annotate)
+    return build_request(parse(["generate", "--out", "x.png", *words]), keep)
 
 
 def test_flags_become_the_fields_of_the_same_meaning(pictures):
@@ -105,7 +98,7 @@ def test_the_pictures_of_a_control_in_a_settings_file_lie_beside_it(pictures):
 
 def test_a_file_name_may_hold_commas_and_equals_signs(pictures):
     (pictures / "a,b=c,d.png").write_bytes(b"odd")
-    unit = parse_control("scribble=a,b=c,d.png,scale=1", keep, annotate)
+    unit = parse_control("scribble=a,b=c,d.png,scale=1", keep)
     assert unit == {"kind": "scribble", "map": keep(b"odd"), "conditioning_scale": 1.0}
 
 
@@ -117,26 +110,41 @@ def test_a_file_name_may_hold_commas_and_equals_signs(pictures):
         ("scribble=,scale=1", "names no kind and file"),
         ("scribble=gone.png", r"gone\.png cannot be read"),
         ("scribble=map.png,scale=much", "'much', which is not a number"),
-        ("scribble=map.png,annotate=spell", "no annotator 'spell'"),
     ],
 )
 def test_a_wrong_control_is_refused(text, sentence, pictures):
     with pytest.raises(InvalidRequestError, match=sentence):
-        parse_control(text, keep, annotate)
+        parse_control(text, keep)
 
 
-def test_an_annotated_control_keeps_the_photo_and_what_made_the_map(pictures):
+def test_a_photo_is_sent_with_what_makes_a_map_of_it(pictures):
     made = request("--prompt", "", "--control", "scribble=init.png,annotate=canny,scale=0.5")
     assert made.controls == (
         ControlUnit(
             kind="scribble",
-            map=keep(b"init")[::-1],
             source=keep(b"init"),
             annotator="canny",
-            annotator_options=(("low_threshold", 100.0),),
             conditioning_scale=0.5,
         ),
     )
+
+
+def test_a_settings_file_may_name_a_photo_in_place_of_a_map(pictures):
+    (pictures / "photo.toml").write_text(
+        '[[controls]]\nkind = "edges"\nsource = "init.png"\nannotator = "canny"\n'
+        'annotator_options = [["low_threshold", 50]]\n'
+    )
+    made = request("--params", "photo.toml", "--prompt-mode", "automatic")
+    options = (("low_threshold", 50.0),)
+    assert made.controls == (
+        ControlUnit(kind="edges", source=keep(b"init"), annotator="canny", annotator_options=options),
+    )
+
+
+def test_words_that_come_from_elsewhere_need_no_prompt(pictures):
+    assert request("--prompt-mode", "none").to_dict() == {"prompt_mode": "none", "count": 1}
+    with pytest.raises(InvalidRequestError, match="no prompt"):
+        request("--prompt-mode", "typed")
 
 
 def test_options_are_numbers_by_name():
