@@ -33,7 +33,7 @@ def annotate(flags: argparse.Namespace, settings: Settings, open_studio: OpenStu
 
 
 def content(studio: Backend, made: Plain, out: Path) -> bytes:
-    """What the file holds: the map, the pose or the words. Raises: InvalidRequestError, if the annotator makes others."""
+    """What the file holds: the map, the pose or the words. Raises: InvalidRequestError, if it makes others."""
     wanted = HOLDS[out.suffix.lower()]
     if wanted not in made:
         given = [suffix for suffix, name in HOLDS.items() if name in made]

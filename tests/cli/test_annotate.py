@@ -75,9 +75,9 @@ def test_a_map_without_people_is_no_json(call):
 def test_a_caption_is_a_line_of_text(call):
     studio = FakeStudio({"words": "a house"})
     assert call(studio, out="words.txt").read_text() == "a house\n"
-    for studio, out in ((studio, "map.png"), (FakeStudio(PEOPLE), "words.txt")):
+    for other, out in ((studio, "map.png"), (FakeStudio(PEOPLE), "words.txt")):
         with pytest.raises(InvalidRequestError, match="makes no") as error:
-            call(studio, out=out)
+            call(other, out=out)
         assert "Let its name end in" in error.value.hint
 
 
