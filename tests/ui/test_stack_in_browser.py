@@ -158,3 +158,38 @@ def test_what_no_model_follows_is_refused_beside_the_button_and_stays(page, serv
     ask(page, "a house")
     page.wait_for_selector("#notice [role=alert] >> text=no IP-Adapter")
     assert page.locator(".mq-reference").count() == 1
+
+
+PADS = {
+    "scribble": "#sketch-pad canvas",
+    "edges": "#edges-pad canvas",
+    "depth": "#depth-pad canvas",
+    "segments": "#segments-pad canvas",
+    "pose": ".mq-pose-stage > svg",
+}
+
+
+def answered(page, what: str) -> None:
+    """Click, and wait until the server has answered what the click asked for."""
+    with page.expect_response(lambda answer: answer.request.method == "POST"):
+        page.click(what)
+
+
+@pytest.mark.parametrize(("tab", "board"), PADS.items(), ids=PADS)
+def test_what_a_hand_does_is_seen_without_asking_the_server(page, tab, board):
+    if tab != "scribble":  # which is in front
+        answered(page, f"#tab-{tab}")
+    if tab == "pose":
+        answered(page, "#pose-editor [aria-label='Arms out']")
+    place = page.locator(board).first
+    place.scroll_into_view_if_needed()
+    box = place.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    before, asked = place.screenshot(), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 40, steps=5)
+    assert place.screenshot() != before
+    assert asked == []
+    page.mouse.up()
