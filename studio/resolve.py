@@ -313,6 +313,8 @@ class _Notes:
 def words(request: GenerationRequest, notes: _Notes) -> dict[str, str]:
     """Prompt and negative prompt as the request's mode wants them; a caption comes later."""
     typed = {name: notes.text(name, getattr(request, name)) for name in ("prompt", "negative_prompt")}
+    if request.prompt_mode != "typed" and typed["prompt"]:
+        notes.lines.append("What was typed as prompt was left out: the words were to come from elsewhere.")
     match request.prompt_mode:
         case "none":
             return dict.fromkeys(typed, "")

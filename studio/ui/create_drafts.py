@@ -9,6 +9,7 @@ from gradio.components import Component
 
 from studio.access import User
 from studio.errors import StudioError
+from studio.params import PROMPT_MODES
 from studio.ui import example
 from studio.ui.components.checkpoint_chooser import Choice
 from studio.ui.create_events import CreateEvents
@@ -79,6 +80,7 @@ class DraftEvents:
         values["kind"] = values["kind"] if values["kind"] in EDITORS else SKETCH.kind
         rows = self.create.studio.registry.schedulers
         values["scheduler"] = values["scheduler"] if values["scheduler"] in rows else start["scheduler"]
+        values["prompt_mode"] = values["prompt_mode"] if values["prompt_mode"] in PROMPT_MODES else "typed"
         for side in ("width", "height"):
             values[side] = int(values[side]) if 64 <= values[side] <= 2048 else start[side]
         return values

@@ -18,6 +18,13 @@ from studio.ui.components.own import OwnComponent
 from studio.ui.editors import EDITORS
 from studio.ui.form import CUSTOM, SHAPES, defaults
 
+WORDS_FROM = [
+    ("As typed", "typed"),
+    ("None at all", "none"),
+    ("A default sentence", "default"),
+    ("From the picture", "automatic"),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class CreateTab:
@@ -152,6 +159,7 @@ def more_options(studio: Studio, start: dict[str, Any]) -> dict[str, Component]:
                 vae_choices(studio, start["checkpoint"]), value="", label="Autoencoder (VAE)", elem_id="vae"
             )
         with gr.Row():
+            mode = gr.Dropdown(WORDS_FROM, value="typed", label="Prompt", elem_id="prompt-mode", min_width=120)
             width = gr.Number(start["width"], label="Width", step=8, elem_id="width", **number)
             height = gr.Number(start["height"], label="Height", step=8, elem_id="height", **number)
             skip = gr.Number(start["clip_skip"], label="Clip skip", elem_id="clip-skip", **number)
@@ -161,6 +169,7 @@ def more_options(studio: Studio, start: dict[str, Any]) -> dict[str, Component]:
         "scheduler": scheduler,
         "sigmas": spacing,
         "vae": vae,
+        "prompt_mode": mode,
         "width": width,
         "height": height,
         "clip_skip": skip,

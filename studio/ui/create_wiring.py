@@ -19,7 +19,7 @@ def wire_create(page: gr.Blocks, drafts: DraftEvents, pictures: list[OwnComponen
     said = [tab.words, tab.notice, tab.canvas_notice]
     everything = [*fields, tab.shape, tab.preset, *pads, *said, drafts.browser, events.sections]
     here = "() => [window.maquette.browser(), window.maquette.left()]"
-    page.load(drafts.load, [drafts.browser, drafts.left], everything, js=here, **quiet)
+    loaded = page.load(drafts.load, [drafts.browser, drafts.left], everything, js=here, **quiet)
     tab.generate.click(events.submit, {*fields, *pads}, tab.notice, trigger_mode="multiple", **quiet)
     filled = [
         component.act(events.act, None, everything, trigger_mode="multiple", **quiet).then(
@@ -48,6 +48,9 @@ def wire_create(page: gr.Blocks, drafts: DraftEvents, pictures: list[OwnComponen
     opened = pose.pose_file(events.pose_opened, {*fields, pose}, [pose, tab.canvas_notice], **quiet)
     opened.then(drafts.save_drawings, {pose, drafts.browser}, None, **quiet)
     keep_drafts(drafts, [*chosen, *filled], quiet)
+    for event in (loaded, *chosen, *filled):  # the boxes of a closed fold are not in the page, where editors could look
+        size = [tab.fields["width"], tab.fields["height"]]
+        event.then(None, size, None, js="(w, h) => { window.maquette.pictureSize = [w, h]; }", **quiet)
 
 
 def keep_drafts(drafts: DraftEvents, chosen: list[Any], quiet: dict[str, Any]) -> None:

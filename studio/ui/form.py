@@ -12,6 +12,7 @@ from studio.ui.stack import Stack, finished_row, fresh_row, fresh_stack, row_of
 PLAIN_FIELDS = (
     "prompt",
     "negative_prompt",
+    "prompt_mode",
     "checkpoint",
     "vae",
     "width",
@@ -33,6 +34,7 @@ def defaults(card: Card) -> dict[str, Any]:
     return {
         "prompt": "",
         "negative_prompt": "",
+        "prompt_mode": "typed",
         "checkpoint": card.name,
         "vae": "",
         "width": card.native_size,

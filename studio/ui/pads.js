@@ -154,13 +154,20 @@ window.maquettePad ??= (() => {
     return { image, tools, take, url, show };
   }
 
+  // The size of the picture that is to be made, so that a photo's map is as sharp as that; nothing where it is no size.
+  function wanted(resize_mode) {
+    const size = (M.pictureSize ?? []).map(Math.round);
+    return size.length && size.every((side) => side >= 64 && side <= 2048) ? { size, resize_mode } : {};
+  }
+
   // "From a photo": the map that the kind's annotator makes of a picture, as {map, source, annotator, options, ...}.
-  function fromPhoto({ root, kind, title, then }) {
+  // fit: how a photo of another aspect lies on the sheet, "crop" or "fill".
+  function fromPhoto({ root, kind, title, then, fit = "crop" }) {
     async function take(picture) {
       if (!picture) return;
       const made = await busy(root, async () => {
         const { id } = await M.call("POST", "assets", picture);
-        return { ...(await M.call("POST", "annotate", { asset: id, annotator: kind, page: M.browser() })), source: id };
+        return { ...(await M.call("POST", "annotate", { asset: id, annotator: kind, page: M.browser(), ...wanted(fit) })), source: id };
       });
       if (made) then(made);
     }

@@ -309,6 +309,8 @@ def photo(tmp_path) -> str:
 def test_the_map_of_a_photo_lies_under_what_is_painted_or_the_page_says_why_not(depth, tmp_path):
     with depth.expect_response(lambda answer: answer.url.endswith("/annotate")) as answer:
         depth.locator(f"#{DEPTH} input[type=file]").first.set_input_files(photo(tmp_path))
+    asked = answer.value.request.post_data_json
+    assert (asked["size"], asked["resize_mode"]) == ([128, 128], "crop")
     if not answer.value.ok:
         assert depth.wait_for_selector(".mq-toast").inner_text().strip()
         wait_for_ops(depth, DEPTH, 0)

@@ -35,7 +35,7 @@ const hint = el(
   el("strong", { text: "Nobody is here yet" }),
   el("span", { text: "Choose a ready pose, or drop a picture to trace" }),
 );
-const photo = pads.fromPhoto({ root, kind: "pose", title: "Read the people of a photo, to correct by hand", then: detected });
+const photo = pads.fromPhoto({ root, kind: "pose", title: "Read the people of a photo, to correct by hand", then: detected, fit: "fill" });
 const stage = el("div", { class: "mq-stage mq-pose-stage" }, traced.image, board, hint);
 const said = el("span", { class: "mq-pose-said", role: "status" }),
   toggle = el("button", { type: "button", class: "mq-link", onclick: () => act.toggle() });
