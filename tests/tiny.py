@@ -6,6 +6,7 @@ import torch
 from diffusers import (
     AutoencoderKL,
     ControlNetModel,
+    ControlNetUnionModel,
     DDIMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
@@ -44,6 +45,30 @@ def tiny_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     for block in zeros:
         torch.nn.init.normal_(block.weight, std=0.3)
     return control
+
+
+def tiny_union(unet: UNet2DConditionModel) -> ControlNetUnionModel:
+    """A ControlNet for six kinds of map, filled as well."""
+    torch.manual_seed(6)
+    config = {name: unet.config[name] for name in ("block_out_channels", "layers_per_block", "down_block_types")}
+    union = ControlNetUnionModel(
+        **config,
+        cross_attention_dim=HIDDEN,
+        norm_num_groups=2,
+        attention_head_dim=2,
+        conditioning_embedding_out_channels=(4, 8),
+        transformer_layers_per_block=1,
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=8 * 6,
+        num_attention_heads=2,
+        num_trans_channel=8,
+        num_proj_channel=8,
+        num_trans_head=2,
+        num_control_type=6,
+    ).eval()
+    for block in (*union.controlnet_down_blocks, union.controlnet_mid_block):
+        torch.nn.init.normal_(block.weight, std=0.3)
+    return union
 
 
 def tiny_pipeline(seed: int = 0) -> StableDiffusionPipeline:

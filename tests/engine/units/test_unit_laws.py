@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import ControlNetUnionModel
 
 from studio.control.ip_adapter import IPAdapter
 from studio.engine.attention import AttentionProcessor
@@ -190,26 +189,7 @@ def test_the_plus_kind_is_read_as_diffusers_reads_it(small):
 
 
 def test_a_union_model_is_told_the_kind_of_its_map(small, picture):
-    torch.manual_seed(6)
-    config = {name: small.unet.config[name] for name in ("block_out_channels", "layers_per_block", "down_block_types")}
-    union = ControlNetUnionModel(
-        **config,
-        cross_attention_dim=tiny.HIDDEN,
-        norm_num_groups=2,
-        attention_head_dim=2,
-        conditioning_embedding_out_channels=(4, 8),
-        transformer_layers_per_block=1,
-        addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=8 * 6,
-        num_attention_heads=2,
-        num_trans_channel=8,
-        num_proj_channel=8,
-        num_trans_head=2,
-        num_control_type=6,
-    ).eval()
-    for block in (*union.controlnet_down_blocks, union.controlnet_mid_block):
-        torch.nn.init.normal_(block.weight, std=0.3)
-    union.controlnet_cond_embedding.blocks[1].stride = (tiny.FACTOR, tiny.FACTOR)
+    union = tiny.tiny_union(small.unet)
     pictures = [small.ours(ControlNetUnit(union, picture, kind=kind)) for kind in ("depth", "edges", "edges")]
     assert torch.equal(pictures[1], pictures[2])
     assert not torch.equal(pictures[0], pictures[1])
