@@ -204,3 +204,10 @@ def test_what_a_tab_kept_is_its_texts_and_its_drawing():
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"prompt": 3, "sketch": "no", "pose": 3}', "[" * 100_000])
 def test_what_cannot_be_read_was_not_kept(text):
     assert kept_by_tab(text) == ({}, {})
+
+
+def test_where_the_prompt_comes_from_is_sent_and_shown_again():
+    request = to_request(defaults(CARD) | {"prompt": "a boat", "prompt_mode": "automatic"})
+    assert request.prompt_mode == "automatic"
+    assert from_request(request, CARD)["prompt_mode"] == "automatic"
+    assert to_request(defaults(CARD)).prompt_mode == "typed"
