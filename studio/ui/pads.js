@@ -197,9 +197,51 @@ window.maquettePad ??= (() => {
     });
   }
 
+  const tenth = (x) => Math.round(x * 10) / 10;
+  const pressure = (e) => (e.pointerType === "pen" && e.pressure ? tenth(0.4 + e.pressure * 1.2) : 1);
+
+  // A brush in a hand: strokes {p: [x, y, pressure, ...]} as they are drawn, and a ring around the pointer. at(e): the place on
+  // the sheet; least(): how far the next point must be; width(): of the ring on the screen; begin(e): a stroke without
+  // points, or null; drawn(stroke, i): its point i is there; done(stroke). Gives back the stroke that is being drawn.
+  function brushing(canvas, ring, { at, least, width, begin, drawn, done }) {
+    let stroke = null;
+    canvas.addEventListener("pointerdown", (e) => {
+      if ((e.button > 0 && e.buttons !== 32) || !e.isPrimary || stroke) return;
+      e.preventDefault();
+      canvas.focus({ preventScroll: true });
+      canvas.setPointerCapture(e.pointerId);
+      stroke = { ...begin(e.buttons === 32), p: [...at(e), pressure(e)] };
+      drawn(stroke, 0);
+    });
+    canvas.addEventListener("pointermove", (e) => {
+      const box = ring.parentNode.getBoundingClientRect(),
+        wide = width();
+      ring.style.cssText = `display:block;left:${e.clientX - box.left}px;top:${e.clientY - box.top}px;width:${wide}px;height:${wide}px`;
+      if (!stroke || !e.isPrimary) return;
+      const every = e.getCoalescedEvents?.() ?? [],
+        p = stroke.p;
+      for (const c of every.length ? every : [e]) {
+        const [x, y] = at(c);
+        if (Math.hypot(x - p[p.length - 3], y - p[p.length - 2]) < least()) continue;
+        p.push(x, y, pressure(c));
+        drawn(stroke, p.length / 3 - 1);
+      }
+    });
+    const lift = () => {
+      if (!stroke) return;
+      const finished = stroke;
+      stroke = null;
+      done(finished);
+    };
+    canvas.addEventListener("pointerup", lift);
+    canvas.addEventListener("pointercancel", lift);
+    canvas.addEventListener("pointerleave", () => (ring.style.display = "none"));
+    return () => stroke;
+  }
+
   // How large the stage may get, so that canvas and prompt are seen together.
   const stageWidth = (w, h, below = 420) =>
     matchMedia("(max-width: 900px)").matches ? "none" : `min(100%, calc(max(320px, 100vh - ${below}px) * ${w} / ${h}))`;
 
-  return { PICTURES, desk, chooser, busy, tracing, fromPhoto, receiving, stageWidth };
+  return { PICTURES, desk, chooser, busy, tracing, fromPhoto, receiving, tenth, brushing, stageWidth };
 })();

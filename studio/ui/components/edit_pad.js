@@ -24,8 +24,7 @@ const START = {
 };
 const FRESH = { strokes: [], base: null, inverted: false, frame: [0, 0, 0, 0] }; // of another picture
 const root = element.querySelector(".mq-edit-pad");
-let stroke = null,
-  pull = null,
+let pull = null,
   tool = "brush",
   size = 24,
   view = { scale: 1, left: 0, top: 0 };
@@ -282,53 +281,25 @@ const act = {
 M.on(element, "canvas", ({ tool: front, what }) => front === KIND && act[what]?.());
 
 // ---- mouse, pen, finger on the picture
-const tenth = (x) => Math.round(x * 10) / 10;
 // the brush is as large on the screen for every picture: its size is that on a picture of 512 pixels
-const across = () => Math.min(400, Math.max(1, tenth((size * Math.max(desk.now.picture.w, desk.now.picture.h)) / 512)));
+const across = () => Math.min(400, Math.max(1, P.tenth((size * Math.max(desk.now.picture.w, desk.now.picture.h)) / 512)));
 const at = (e) => {
   const box = canvas.getBoundingClientRect(),
     { w, h } = desk.now.picture,
     most = Math.max(w, h);
-  const within = (x) => tenth(Math.min(2 * most, Math.max(-most, x)));
+  const within = (x) => P.tenth(Math.min(2 * most, Math.max(-most, x)));
   return [within(((e.clientX - box.left) * w) / box.width), within(((e.clientY - box.top) * h) / box.height)];
 };
-const pressure = (e) => (e.pointerType === "pen" && e.pressure ? tenth(0.4 + e.pressure * 1.2) : 1);
-canvas.addEventListener("pointerdown", (e) => {
-  if ((e.button > 0 && e.buttons !== 32) || !e.isPrimary || stroke) return;
-  e.preventDefault();
-  canvas.focus({ preventScroll: true });
-  canvas.setPointerCapture(e.pointerId);
-  const takes = tool === "eraser" || e.buttons === 32;
-  stroke = { c: "#000000", s: across(), e: takes !== desk.now.inverted ? 1 : 0, p: [...at(e), pressure(e)] };
-  ink(pen, erases(stroke));
-  along(pen, stroke, 0);
-});
-canvas.addEventListener("pointermove", (e) => {
-  const box = stage.getBoundingClientRect(),
-    wide = across() * view.scale;
-  ring.style.cssText = `display:block;left:${e.clientX - box.left}px;top:${e.clientY - box.top}px;width:${wide}px;height:${wide}px`;
-  if (!stroke || !e.isPrimary) return;
-  const every = e.getCoalescedEvents?.() ?? [],
-    least = Math.max(desk.now.picture.w, desk.now.picture.h) / 400;
-  for (const c of every.length ? every : [e]) {
-    const [x, y] = at(c),
-      p = stroke.p;
-    if (Math.hypot(x - p[p.length - 3], y - p[p.length - 2]) < least) continue;
-    p.push(x, y, pressure(c));
+P.brushing(canvas, ring, {
+  at,
+  least: () => Math.max(desk.now.picture.w, desk.now.picture.h) / 400,
+  width: () => (desk.now.picture ? across() * view.scale : 0),
+  begin: (turned) => ({ c: "#000000", s: across(), e: (tool === "eraser" || turned) !== desk.now.inverted ? 1 : 0 }),
+  drawn(stroke, i) {
     ink(pen, erases(stroke));
-    along(pen, stroke, p.length / 3 - 1);
-  }
-});
-const lift = () => {
-  if (!stroke) return;
-  const done = stroke;
-  stroke = null;
-  desk.commit({ ...desk.now, strokes: [...desk.now.strokes, done] }, "stroke");
-};
-canvas.addEventListener("pointerup", lift);
-canvas.addEventListener("pointercancel", lift);
-canvas.addEventListener("pointerleave", () => {
-  ring.style.display = "none";
+    along(pen, stroke, i);
+  },
+  done: (stroke) => desk.commit({ ...desk.now, strokes: [...desk.now.strokes, stroke] }, "stroke"),
 });
 
 // ---- the frame: a border is dragged outwards, in steps of 8 pixels, and back to the picture's own

@@ -9,8 +9,7 @@ const INK = "#1d1b19",
 const root = element.querySelector(".mq-sketch-pad"),
   { kind, name, panel } = root.dataset,
   EDGES = kind === "edges";
-let stroke = null,
-  tool = "brush",
+let tool = "brush",
   size = EDGES ? 4 : 12;
 
 const tools = {
@@ -212,7 +211,7 @@ function show() {
   stage.style.aspectRatio = `${w} / ${h}`;
   stage.style.maxWidth = P.stageWidth(w, h);
   traced.show();
-  hint.hidden = strokes.length > 0 || Boolean(base) || Boolean(background) || Boolean(stroke);
+  hint.hidden = strokes.length > 0 || Boolean(base) || Boolean(background) || Boolean(stroke());
   tools.brush.setAttribute("aria-pressed", tool === "brush");
   tools.eraser.setAttribute("aria-pressed", tool === "eraser");
   tools.undo.disabled = !desk.canUndo;
@@ -241,48 +240,24 @@ const act = {
 M.on(element, "canvas", ({ tool: front, what }) => front === kind && act[what]?.());
 
 // ---- mouse, pen, finger
-const tenth = (x) => Math.round(x * 10) / 10;
 const at = (e) => {
-  const box = canvas.getBoundingClientRect();
-  return [tenth(((e.clientX - box.left) * desk.now.w) / box.width), tenth(((e.clientY - box.top) * desk.now.h) / box.height)];
-};
-const pressure = (e) => (e.pointerType === "pen" && e.pressure ? tenth(0.4 + e.pressure * 1.2) : 1);
-const inside = ([x, y]) => [Math.min(2 * desk.now.w, Math.max(-desk.now.w, x)), Math.min(2 * desk.now.h, Math.max(-desk.now.h, y))];
-canvas.addEventListener("pointerdown", (e) => {
-  if ((e.button > 0 && e.buttons !== 32) || !e.isPrimary || stroke) return;
-  e.preventDefault();
-  canvas.focus({ preventScroll: true });
-  canvas.setPointerCapture(e.pointerId);
-  stroke = { c: INK, s: size, e: tool === "eraser" || e.buttons === 32 ? 1 : 0, p: [...inside(at(e)), pressure(e)] };
-  hint.hidden = true;
-  ink(stroke);
-  point(stroke);
-});
-canvas.addEventListener("pointermove", (e) => {
   const box = canvas.getBoundingClientRect(),
-    across = (size * box.width) / desk.now.w;
-  ring.style.cssText = `display:block;left:${e.clientX - box.left}px;top:${e.clientY - box.top}px;width:${across}px;height:${across}px`;
-  if (!stroke || !e.isPrimary) return;
-  ink(stroke);
-  const every = e.getCoalescedEvents?.() ?? [];
-  for (const c of every.length ? every : [e]) {
-    const [x, y] = inside(at(c)),
-      p = stroke.p;
-    if (Math.hypot(x - p[p.length - 3], y - p[p.length - 2]) < desk.now.w / 400) continue;
-    p.push(x, y, pressure(c));
-    segment(stroke, p.length / 3 - 1);
-  }
-});
-const lift = () => {
-  if (!stroke) return;
-  const done = stroke;
-  stroke = null;
-  desk.commit({ ...desk.now, strokes: [...desk.now.strokes, done] }, "stroke");
+    { w, h } = desk.now,
+    within = (v, side) => Math.min(2 * side, Math.max(-side, P.tenth(v)));
+  return [within(((e.clientX - box.left) * w) / box.width, w), within(((e.clientY - box.top) * h) / box.height, h)];
 };
-canvas.addEventListener("pointerup", lift);
-canvas.addEventListener("pointercancel", lift);
-canvas.addEventListener("pointerleave", () => {
-  ring.style.display = "none";
+const stroke = P.brushing(canvas, ring, {
+  at,
+  least: () => desk.now.w / 400,
+  width: () => (size * canvas.getBoundingClientRect().width) / desk.now.w,
+  begin: (turned) => ({ c: INK, s: size, e: tool === "eraser" || turned ? 1 : 0 }),
+  drawn(s, i) {
+    hint.hidden = true;
+    ink(s);
+    if (i) segment(s, i);
+    else point(s);
+  },
+  done: (s) => desk.commit({ ...desk.now, strokes: [...desk.now.strokes, s] }, "stroke"),
 });
 
 P.receiving(root, stage, { picture: traced.take });
