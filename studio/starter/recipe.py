@@ -118,19 +118,19 @@ STAGES |= {
         partial(control, kind=kind),
         Plan(learning_rate=8e-4, batch=10, minutes=minutes, hold=0.4, average=0.998, warmup=50, seed=seed),
     )
-    for seed, (kind, minutes) in enumerate({"edges": 15, "depth": 20, "segments": 20, "pose": 30}.items(), 6)
+    for seed, (kind, minutes) in enumerate({"edges": 15, "depth": 29, "segments": 35, "pose": 30}.items(), 6)
 }
 STAGES |= {
-    "annotator": Stage(annotator, Plan(learning_rate=3e-3, batch=16, minutes=12, hold=0.3, warmup=50, seed=10)),
+    "annotator": Stage(annotator, Plan(learning_rate=3e-3, batch=16, minutes=34, hold=0.3, warmup=50, seed=10)),
     "clip": Stage(clip, Plan(learning_rate=1e-3, batch=96, minutes=12, hold=0.3, warmup=100, seed=11)),
     "ip-adapter": Stage(ip_adapter, Plan(learning_rate=1e-3, batch=12, minutes=20, hold=0.4, warmup=50, seed=12)),
 }
 STAGES |= {
     f"t2i-{kind}": Stage(
         partial(t2i_adapter, kind=kind),
-        Plan(learning_rate=1.5e-3, batch=12, minutes=15, hold=0.4, average=0.998, warmup=50, seed=seed),
+        Plan(learning_rate=1.5e-3, batch=12, minutes=minutes, hold=0.4, average=0.998, warmup=50, seed=seed),
     )
-    for seed, kind in enumerate(("scribble", "depth", "pose"), 13)
+    for seed, (kind, minutes) in enumerate({"scribble": 15, "depth": 15, "pose": 12}.items(), 13)
 }
 
 
