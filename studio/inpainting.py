@@ -32,10 +32,10 @@ class Window:
     box: Box
     size: Size
 
-    def seen(self, image: Image.Image) -> Image.Image:
+    def seen(self, image: Image.Image, scaling: Image.Resampling = Image.Resampling.LANCZOS) -> Image.Image:
         """What a picture that measures `whole` shows in the box, at `size`."""
         part = image if self.box == (0, 0, *image.size) else image.crop(self.box)
-        return part if part.size == self.size else part.resize(self.size, Image.Resampling.LANCZOS)
+        return part if part.size == self.size else part.resize(self.size, scaling)
 
 
 def opaque(image: Image.Image) -> Image.Image:

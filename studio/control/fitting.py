@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from PIL import Image
+from PIL.Image import Resampling as Scaling
 
 from studio.inpainting import Size, on_black
 
@@ -20,11 +21,11 @@ class Fit:
         """Where in the frame what is seen of the picture begins."""
         return max(0, self.corner[0]), max(0, self.corner[1])
 
-    def shown(self, image: Image.Image) -> Image.Image:
+    def shown(self, image: Image.Image, scaling: Scaling = Scaling.BICUBIC) -> Image.Image:
         """What the frame shows of the picture, as large as it is shown."""
         left, top = (max(0, -at) for at in self.corner)
         width, height = map(min, self.scaled, self.frame)
-        small = image if image.size == self.scaled else image.resize(self.scaled, Image.Resampling.BICUBIC)
+        small = image if image.size == self.scaled else image.resize(self.scaled, scaling)
         return small.crop((left, top, left + width, top + height))
 
     def laid(self, shown: Image.Image) -> Image.Image:
@@ -49,10 +50,13 @@ def fit(given: Size, frame: Size, mode: str) -> Fit:
     return Fit((width, height), ((frame[0] - width) // 2, (frame[1] - height) // 2), frame)
 
 
-def fitted(image: Image.Image, size: Size, mode: str) -> Image.Image:
-    """The picture in that size (width, height), RGB; what is transparent is black. mode: as for `fit`."""
+def fitted(image: Image.Image, size: Size, mode: str, scaling: Scaling = Scaling.BICUBIC) -> Image.Image:
+    """The picture in that size (width, height), RGB; what is transparent is black. mode: as for `fit`.
+
+    scaling: NEAREST for a picture whose colours are names.
+    """
     image = on_black(image)
     if image.size == size:
         return image
     found = fit(image.size, size, mode)
-    return found.laid(found.shown(image))
+    return found.laid(found.shown(image, scaling))

@@ -86,8 +86,11 @@ class Conditions:
 
     def _map(self, control: ControlUnit, window: Window) -> Tensor:
         """(1, 3, H, W), 0 to 1: the map covers the whole picture, and what is in the window is shown."""
-        whole = fitted(self.load_image(control.map), window.whole, control.resize_mode)
-        return to_unit_range(window.seen(whole))
+        given, names = self.load_image(control.map), control.kind == "segments"  # whose colours must not mix
+        if names:
+            whole = fitted(given, window.whole, control.resize_mode, Image.Resampling.NEAREST)
+            return to_unit_range(window.seen(whole, Image.Resampling.NEAREST))
+        return to_unit_range(window.seen(fitted(given, window.whole, control.resize_mode)))
 
     def _reference(
         self, adapter: IPAdapter, encoder: ModelLocation, control: ControlUnit, setting: Setting

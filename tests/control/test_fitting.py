@@ -37,3 +37,12 @@ def test_what_is_transparent_is_black():
 def test_what_a_frame_shows_begins_where_it_is_laid():
     assert fit((40, 20), (16, 16), "fill").start == (0, 4)
     assert fit((40, 20), (16, 16), "crop").start == (0, 0)
+
+
+def test_colours_that_are_names_do_not_mix():
+    regions = Image.new("RGB", (7, 7), (6, 230, 230))
+    regions.paste((150, 5, 61), (2, 2, 5, 5))
+    for mode in ("crop", "fill", "stretch"):
+        kept = fitted(regions, (40, 40), mode, Image.Resampling.NEAREST)
+        assert {color for _, color in kept.getcolors()} == {(6, 230, 230), (150, 5, 61)}
+    assert len(fitted(regions, (40, 40), "crop").getcolors()) > 2
