@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from studio.control.reader import load_reader, read
 from studio.gallery.png import read_made, read_png
 from studio.inpainting import changeable, feathered
 from studio.params import GenerationParams, GenerationRequest
+from studio.segments import REGIONS
+from studio.settings import BUILTIN
 from tests.ui.conftest import ARGS, CHROMIUM, READY
 
 pytestmark = pytest.mark.slow
@@ -192,6 +195,69 @@ def test_what_is_painted_over_is_made_anew_and_the_rest_stays_bit_for_bit(page, 
     assert redness[1] < redness[0] / 2
     page.check("#control-stack [data-unit=scribble] input[type=checkbox]")
     page.click("#edit-pad [aria-label='Take the picture off']")
+    page.click("#tab-scribble")
+
+
+def paint_near(page, area):
+    """Paint that part of the depth tab near, to and fro with a wide, hard brush."""
+    page.locator("#depth-pad canvas").scroll_into_view_if_needed()
+    page.locator("#depth-pad [aria-label^='Brush size']").fill("48")
+    box, (left, top, right, bottom) = page.locator("#depth-pad canvas").bounding_box(), area
+    rows = np.linspace(top + 0.05, bottom - 0.05, 8)
+    points = [(u, v) for v in rows for u in (left + 0.05, right - 0.05)]
+    at = [(box["x"] + u * box["width"], box["y"] + v * box["height"]) for u, v in points]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for point in at[1:]:
+        page.mouse.move(*point, steps=4)
+    page.mouse.up()
+
+
+def reading_of(png):
+    """What the pack's annotator reads of a picture."""
+    reader = load_reader(BUILTIN / "assets" / "starter" / "annotator.safetensors", len(REGIONS) + 1)
+    return read(reader, Image.open(io.BytesIO(png)), list(REGIONS).index("person") + 1)
+
+
+def red_picture():
+    file = io.BytesIO()
+    Image.new("RGB", (128, 128), (200, 40, 40)).save(file, "PNG")
+    return {"name": "red.png", "mimeType": "image/png", "buffer": file.getvalue()}
+
+
+def obeyed(png, posed):
+    """How far the joints are from where they were posed, how near the left half's middle is, and how red all is."""
+    seen, pixels = reading_of(png), np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(float)
+    off = [float(np.nanmean(np.linalg.norm(person[:, :2] - posed, axis=1))) for person in seen.people]
+    return min(off, default=1.0), seen.depth[20:120, 22:58].mean(), (pixels[..., 0] - pixels[..., 2]).mean()
+
+
+def test_pose_depth_and_reference_are_followed_together(page, served):
+    page.click('#sketch-pad [aria-label="Clear the canvas"]')
+    page.click("#tab-pose")
+    page.click("#pose-editor [aria-label='Arms up']")
+    page.focus(".mq-pose-stage > svg")
+    for _ in range(10):
+        page.keyboard.press("Shift+ArrowLeft")
+    page.click("#tab-depth")
+    paint_near(page, (0.15, 0.1, 0.47, 0.95))
+    page.click("#tab-reference")
+    page.set_input_files("#reference-pad input[type=file]", red_picture())
+    page.wait_for_selector("#control-stack [data-unit=reference][data-filled]")
+    job, together = picture_of(served, generate(page, "a person on a meadow", 4))
+    pose, depth, reference = job["params"]["controls"]
+    assert (pose["kind"], depth["kind"], reference["kind"]) == ("pose", "depth", "reference")
+    posed = json.loads(served.get(f"/api/v1/assets/{pose['editor']}/data"))
+    posed = np.array(posed["people"][0]["pose_keypoints_2d"]).reshape(18, 3)[:, :2] / 512
+    page.uncheck("#control-stack [data-unit=reference] input[type=checkbox]")
+    _, without_reference = picture_of(served, generate(page, "a person on a meadow", 4))
+    for kind in ("pose", "depth"):
+        page.uncheck(f"#control-stack [data-unit={kind}] input[type=checkbox]")
+    _, words_alone = picture_of(served, generate(page, "a person on a meadow", 4))
+    all_three, two, none = (obeyed(png, posed) for png in (together, without_reference, words_alone))
+    assert all_three[0] < 0.06 < 0.12 < none[0]
+    assert all_three[1] > none[1] + 0.1
+    assert all_three[2] > two[2] + 1
     page.click("#tab-scribble")
 
 

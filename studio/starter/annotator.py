@@ -1,5 +1,6 @@
 """The pack's annotator: the reader, taught by exact depth, segments and joints."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,10 @@ def train_annotator(work: Path, plan: Plan) -> None:
 
 
 def joints_found(said: Tensor, people: list[list[np.ndarray]]) -> float:
-    """The share of joints whose map is highest within 4 % of the picture, where one person alone is in it."""
+    """The share of joints whose map is highest within 4 % of the picture, where one person alone is in it; else NaN."""
     alone = [row for row, those in enumerate(people) if len(those) == 1]
+    if not alone:
+        return math.nan
     side = said.shape[3]
     places = said[alone].flatten(2).argmax(2).numpy()
     at = np.stack([places % side + 0.5, places // side + 0.5], 2) / side

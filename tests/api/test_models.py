@@ -13,7 +13,7 @@ from tests.library.headers import UPSCALERS, write, write_case
 from tests.library.kit import write_model
 
 NAME = "control_v11p_sd15_canny"
-STARTER = ("controlnet-edges", "controlnet-scribble")
+STARTER = tuple(f"controlnet-{kind}" for kind in ("depth", "edges", "pose", "scribble", "segments"))
 
 
 @pytest.fixture

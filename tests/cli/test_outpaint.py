@@ -30,7 +30,7 @@ def request(*words):
         kept[name := f"{len(kept):064}"] = Image.open(BytesIO(data))
         return name
 
-    made = build_request(parse(["generate", "--out", "x.png", "--prompt", "x", *words]), keep, lambda *_: {})
+    made = build_request(parse(["generate", "--out", "x.png", "--prompt", "x", *words]), keep)
     return made, *(kept.get(name) for name in (made.init_image, made.mask_image))
 
 

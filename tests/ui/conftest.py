@@ -1,6 +1,8 @@
 """The page in a browser: the real application with a worker that only paints. STUDIO_URL points at another server."""
 
+import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from studio.api.guard import Policy  # noqa: E402
 from studio.app import build_studio, build_web  # noqa: E402
 from studio.jobs.worker import Dispatcher  # noqa: E402
 from studio.services import Studio  # noqa: E402
-from studio.settings import load_settings  # noqa: E402
+from studio.settings import BUILTIN, load_settings  # noqa: E402
 from tests.ui import fake_worker  # noqa: E402
 
 CHROMIUM = os.environ.get("STUDIO_CHROMIUM", "/usr/bin/chromium")
@@ -72,6 +74,21 @@ def served(tmp_path_factory) -> Iterator[Served]:
     server.should_exit = True
     thread.join(20)
     studio.dispatcher.stop()
+
+
+@pytest.fixture
+def stranger(served) -> Iterator[str]:
+    """A checkpoint of a base model for which there is no control model at all."""
+    if served.studio is None:
+        pytest.skip("that is somebody else's server")
+    folder = served.studio.settings.paths.models / "checkpoints" / "stranger"
+    shutil.copytree(BUILTIN / "assets" / "starter" / "desk", folder)
+    card = json.loads((folder / "card.json").read_text()) | {"name": "stranger", "base": "starter-00000000"}
+    (folder / "card.json").write_text(json.dumps(card))
+    served.studio.library.refresh()
+    yield "stranger"
+    shutil.rmtree(folder)
+    served.studio.library.refresh()
 
 
 @pytest.fixture(scope="session")

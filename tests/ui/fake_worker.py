@@ -48,11 +48,18 @@ def main(connection: Connection) -> None:
             elif isinstance(message, Identify):
                 connection.send(Identified(message.path, message.mark, True, "ESRGAN", 4, (3, 3)))
             elif isinstance(message, Annotate):
-                connection.send(Annotated(message.id, 8, 8, bytes([200] * 8 * 8 * 3)))
+                connection.send(annotated(message))
             elif isinstance(message, Generate) and not run(connection, message):
                 return
     except (EOFError, OSError):
         return
+
+
+def annotated(asked: Annotate) -> Annotated:
+    """A grey map; two people, one on each side, whose joints all lie at one place."""
+    joints = ([4.0, 4.0, 1.0] * 18, [12.0, 4.0, 1.0] * 18)
+    pose = {"canvas_width": 16, "canvas_height": 16, "people": [{"pose_keypoints_2d": person} for person in joints]}
+    return Annotated(asked.id, 8, 8, bytes([200] * 8 * 8 * 3), pose if "pose" in asked.annotator else None)
 
 
 def run(connection: Connection, job: Generate) -> bool:
@@ -75,7 +82,7 @@ def run(connection: Connection, job: Generate) -> bool:
             if isinstance(message, Shutdown):
                 return False
             if isinstance(message, Annotate):
-                connection.send(Annotated(message.id, 8, 8, bytes([200] * 8 * 8 * 3)))
+                connection.send(annotated(message))
         connection.send(Progress(job.job_id, "denoising", step, total, seconds * (total - step)))
         if job.preview_every:
             connection.send(Preview(job.job_id, step, jpeg(paint(job, job.params.seed, step / total))))

@@ -23,6 +23,15 @@ def draw(page, *points: tuple[float, float]) -> None:
     page.mouse.up()
 
 
+def choose_checkpoint(page, name: str) -> None:
+    """Choose it in the top bar."""
+    page.click("#checkpoint-button")
+    page.locator("#checkpoint-list [role=option]", has_text=name).click()
+    page.wait_for_function(
+        "name => document.querySelector('#checkpoint .mq-chooser-name').textContent === name", arg=name
+    )
+
+
 def ask(page, prompt: str | None = None) -> None:
     """Press Generate, for this prompt if one is given."""
     if prompt is not None:

@@ -1,11 +1,12 @@
 """The pose editor in a browser: joints under the mouse, people, files, and what is sent."""
 
+import io
 import json
-import shutil
 
 import pytest
+from PIL import Image
 
-from tests.ui.hands import CLEAR, ask, make, wait_for_value
+from tests.ui.hands import CLEAR, ask, choose_checkpoint, make, wait_for_value
 
 EDITOR = "#pose-editor[data-ready]"
 BOARD = ".mq-pose-stage > svg"
@@ -210,34 +211,34 @@ def test_an_empty_editor_sends_no_unit(page, served):
         assert not served.studio.jobs.required(job).params["controls"]
 
 
-def test_without_a_pose_model_the_tab_says_so_and_a_picture_waits_until_it_is_unticked(editor, served):
+def test_without_a_pose_model_the_tab_says_so_and_a_picture_waits_until_it_is_unticked(page, served, stranger):
+    page.click(CLEAR)
+    editor = with_somebody(page)
+    choose_checkpoint(editor, stranger)
     editor.wait_for_selector("#canvas-notice >> text=There is no pose ControlNet")
     ask(editor, "a yellow boat")
     editor.wait_for_selector("#notice [role=alert] >> text=untick it beside the canvas")
     editor.click("[data-unit=pose] [aria-label='Follow the pose']")
     job = make(editor)
-    if served.studio:
-        assert [u["kind"] for u in served.studio.jobs.required(job).params["controls"]] == ["scribble"]
+    assert served.studio.jobs.required(job).params["controls"] == []
 
 
-@pytest.fixture
-def pose_model(served):
-    """A pose ControlNet for the starter pack: the bytes of the one for sketches under another name."""
-    if served.studio is None:
-        pytest.skip("that is somebody else's server")
-    library = served.studio.library
-    scribble = library.control_model_for("scribble", served.studio.card().base).path
-    folder = served.studio.settings.paths.models / "controlnet" / "a-pose"
-    shutil.copytree(scribble, folder)
-    card = json.loads((folder / "card.json").read_text()) | {"name": "a-pose", "control_kind": "pose"}
-    (folder / "card.json").write_text(json.dumps(card))
-    library.refresh()
-    yield
-    shutil.rmtree(folder)
-    library.refresh()
+def test_the_people_of_a_photo_come_onto_the_canvas_to_be_corrected(editor, tmp_path):
+    with editor.expect_file_chooser() as chooser:
+        editor.click("#pose-editor [aria-label^='Read the people of a photo']")
+    photo = io.BytesIO()
+    Image.new("RGB", (64, 64), "#558844").save(photo, "PNG")
+    chooser.value.set_files({"name": "photo.png", "mimeType": "image/png", "buffer": photo.getvalue()})
+    wait_for_people(editor, 2)  # as many as the painting worker sees in every photo
+    editor.wait_for_selector("#pose-editor img.mq-trace[src]:not([hidden])")
+    first, second = (person[POSED] for person in saved(editor, tmp_path)["people"])
+    assert first[:2] == [128, 128]
+    assert second[:2] == [384, 128]
+    editor.click("#pose-editor [aria-label='Undo (Ctrl+Z)']")
+    wait_for_people(editor, 1)
 
 
-def test_sketch_and_pose_count_together_and_settings_bring_both_back(pose_model, editor, served, tmp_path):
+def test_sketch_and_pose_count_together_and_settings_bring_both_back(editor, served, tmp_path):
     kept = saved(editor, tmp_path)
     sketch, pose = served.studio.jobs.required(make(editor, "a person")).params["controls"]
     assert (sketch["kind"], pose["kind"]) == ("scribble", "pose")
@@ -299,11 +300,11 @@ def test_a_finger_drags_a_joint(visit, browser, tmp_path):
     context.close()
 
 
-def test_a_person_partly_beside_the_canvas_is_no_reason_to_refuse(editor, tmp_path):
+def test_a_person_partly_beside_the_canvas_is_no_reason_to_refuse(editor, served, tmp_path):
     editor.mouse.click(*at(editor, 1))
     x, y = at(editor, KNEE)
     up = at(editor, 8)
     drag(editor, ((x + up[0]) / 2, (y + up[1]) / 2), (-150, 0))
     assert min(k[0] for k in joints(editor, tmp_path)) < 100
-    ask(editor, "a boat")
-    editor.wait_for_selector("#notice >> text=There is no pose ControlNet")
+    kinds = [unit["kind"] for unit in served.studio.jobs.required(make(editor, "a boat")).params["controls"]]
+    assert kinds == ["scribble", "pose"]

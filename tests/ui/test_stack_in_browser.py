@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from tests.ui.hands import CLEAR, ask, draw, drop, make, wait_for_value
+from tests.ui.hands import CLEAR, ask, choose_checkpoint, draw, drop, make, wait_for_value
 
 ROW = ".mq-control-stack li:not([hidden])"
 
@@ -120,14 +120,7 @@ def test_lines_of_a_photo_come_under_the_strokes_and_are_sent_with_their_source(
     assert served.studio.assets.open_image(unit["map"]).getbbox()
 
 
-@pytest.fixture
-def reference_model(served, monkeypatch):
-    """The checkpoint alone reads references here: the studio has no IP-Adapter for it."""
-    if served.studio is None:
-        pytest.skip("that is somebody else's server")
-
-
-def test_references_have_weights_and_come_back_with_the_settings(page, served, reference_model):
+def test_references_have_weights_and_come_back_with_the_settings(page, served):
     page.click(CLEAR)
     page.click("#tab-reference")
     for color in ("#cc3311", "#1133cc"):
@@ -149,12 +142,27 @@ def test_references_have_weights_and_come_back_with_the_settings(page, served, r
     assert controls(served, make(page)) == units
 
 
-def test_what_no_model_follows_is_refused_beside_the_button_and_stays(page, served):
+@pytest.mark.parametrize("method", ["Everything", "Style", "Composition"])
+def test_an_adapter_reads_references_for_what_is_asked(page, served, method):
+    page.click(CLEAR)
     page.click("#tab-reference")
     drop(page, "#reference-pad .mq-reference-pad", picture("#cc3311"))
     page.wait_for_selector(".mq-reference")
-    if served.studio and served.studio.control_models("reference", None):
-        pytest.skip("this pack has an IP-Adapter")
+    page.click(f"#reference-pad >> text={method}")
+    page.click("[data-unit=reference] [aria-label^='From when']")
+    page.wait_for_selector("[data-unit=reference] option >> text=IP-Adapter", state="attached")
+    (unit,) = controls(served, make(page, "a house"))
+    assert (unit["kind"], unit["method"]) == ("reference", {"Everything": "full"}.get(method, method.lower()))
+    assert unit["model_id"]
+    assert unit["encoder_id"]
+
+
+def test_what_no_model_follows_is_refused_beside_the_button_and_stays(page, stranger):
+    page.click(CLEAR)
+    page.click("#tab-reference")
+    drop(page, "#reference-pad .mq-reference-pad", picture("#cc3311"))
+    page.wait_for_selector(".mq-reference")
+    choose_checkpoint(page, stranger)
     ask(page, "a house")
     page.wait_for_selector("#notice [role=alert] >> text=no IP-Adapter")
     assert page.locator(".mq-reference").count() == 1
