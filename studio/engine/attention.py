@@ -300,7 +300,7 @@ class AttentionProcessor:
             attended = _look_at(self.slots.references, self.kernel, attn, hidden_states, own)
         if encoder_hidden_states is not None and self.slots.pictures is not None:
             for seen in self.slots.pictures.get(id(attn), ()):
-                attended = attended + self._of_picture(query, seen)
+                attended = torch.add(attended, self._of_picture(query, seen), alpha=seen.scale)
         attended = attended.transpose(1, 2).flatten(2).to(query.dtype)
         out = attn.to_out[1](attn.to_out[0](attended))
         if len(shape) == 4:
@@ -310,12 +310,12 @@ class AttentionProcessor:
         return out / attn.rescale_output_factor
 
     def _of_picture(self, query: Tensor, seen: PictureKeys) -> Tensor:
-        """What attention to a picture's tokens adds, (B, heads, length, head width)."""
+        """What attention to a picture's tokens adds at a scale of 1, (B, heads, length, head width)."""
         rows = len(query)
         added = self.kernel(query, seen.key.expand(rows, -1, -1, -1), seen.value.expand(rows, -1, -1, -1))
         if seen.mask is not None:
             added = added * _mask_along(seen.mask, query.shape[2]).to(added)
-        return added * seen.scale
+        return added
 
 
 @dataclass(frozen=True)
