@@ -55,7 +55,7 @@ class AnnotatorFiles:
         if not missing:
             return
         if all(weights.repo for weights in missing):
-            way = f"Download it on the page, or with: python launch.py annotate {row.name} FILE --out OUT --download."
+            way = f"Download it with: python launch.py annotate {row.name} FILE --out OUT --download."
         else:
             way = "Bring the folder assets/starter up to date, or put the file into data/models/annotators."
         others = [other.name for other in rows if other.kind == row.kind and self.ready(other)]

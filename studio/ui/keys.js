@@ -12,9 +12,10 @@
     ["[  and  ]", "Thinner, thicker"],
     [`${CTRL} + Z`, "Undo on the canvas"],
     [`${CTRL} + Shift + Z`, "Redo on the canvas"],
-    ["Arrows", "Move the chosen joint; with Shift, ten steps"],
+    ["V", "Choose balls and boxes, on the Depth tab"],
+    ["Arrows", "Move the chosen joint, ball or box; with Shift, ten steps"],
     [",  and  .", "Choose the joint before, the next joint"],
-    ["Delete", "Leave the joint out, or remove the person"],
+    ["Delete", "Leave the joint out, or remove the person, ball or box"],
     ["+  and  -", "Scale the chosen person"],
     ["?", "This list"],
   ];
