@@ -80,10 +80,10 @@ def test_the_mark_follows_the_checkpoint(page):
 
 def test_a_checkpoint_that_cannot_follow_the_sketch_says_so_before_generate(page):
     page.evaluate("name => window.maquette.emit('choose', {name})", ELSEWHERE)
-    page.wait_for_selector("#notice >> text=There is no scribble ControlNet for SDXL")
+    page.wait_for_selector("#canvas-notice >> text=There is no scribble ControlNet for SDXL")
     page.evaluate("window.maquette.emit('choose', {name: 'starter-desk'})")
     chosen(page, "starter-desk")
-    page.wait_for_function("!/ControlNet/.test(document.querySelector('#notice').textContent)")
+    page.wait_for_function("!/ControlNet/.test(document.querySelector('#canvas-notice').textContent)")
 
 
 def test_the_vae_of_another_family_is_named_and_refused_beside_generate(page, served):
