@@ -246,7 +246,7 @@ class CreateEvents:
         return self.shown({**named, **changed}) | {self.tab.notice: quiet_notice(preset.description)}
 
     def prefetch(self, checkpoint: str | None, named: Mapping[str, Any]) -> None:
-        """Ask for the models of the tab in front and of those that count; a missing one is said when it is needed."""
+        """Ask for the models of the tab in front and of finished maps; a missing one is said when it is needed."""
         stack = clean_stack(named["stack"], EDITORS)
         kinds = [named["kind"]] + [row["kind"] for row in counted(stack) if "map" in row]
         try:
