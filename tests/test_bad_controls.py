@@ -13,14 +13,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from studio.access import LOCAL_USER
-from studio.control.weights import Weights
 from studio.errors import InvalidRequestError
-from studio.jobs.maps import Maps
-from studio.library.annotators import AnnotatorFiles
 from studio.skeleton import JOINTS, read_pose
-from studio.worker.annotate import Tools, annotate
 from tests.api.conftest import hashes, local, studio  # noqa: F401
-from tests.api.kit import PROMPT
+from tests.api.kit import PROMPT, answer_maps
 from tests.control.pictures import square
 from tests.control.readers import save_reader
 from tests.library.test_library import make_control
@@ -113,17 +109,7 @@ def send(local) -> Send:  # noqa: F811
 @pytest.fixture
 def asked(studio, monkeypatch) -> list[Any]:  # noqa: F811
     """The questions that reached the worker, which answers them."""
-    heard, maps = [], Maps()
-
-    def answer(question, owner):
-        heard.append(question)
-        waiting = maps.ask(question, owner)
-        weights = Weights(AnnotatorFiles.of(studio.settings))
-        maps.heard(annotate(question, Tools(studio.registry.annotators, weights, studio.assets.open_image)))
-        return maps.wait(waiting)
-
-    monkeypatch.setattr(studio.dispatcher, "annotate", answer)
-    return heard
+    return answer_maps(studio, monkeypatch)
 
 
 @pytest.fixture

@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 
 from studio.access import LOCAL_USER
-from studio.control.weights import Weights
 from studio.errors import InvalidRequestError
-from studio.jobs.maps import Maps
-from studio.library.annotators import AnnotatorFiles
 from studio.params import ControlUnit, GenerationRequest
 from studio.registry import load_registry
 from studio.resolve import DEFAULT_PROMPT
 from studio.sight import Question, fitting
-from studio.worker.annotate import Tools, annotate
 from tests.api.conftest import hashes, studio  # noqa: F401
+from tests.api.kit import answer_maps
 from tests.control.pictures import square
 from tests.control.readers import save_reader
 
@@ -21,17 +18,7 @@ from tests.control.readers import save_reader
 @pytest.fixture
 def asked(studio, monkeypatch):  # noqa: F811
     """The questions that reached the worker."""
-    heard, maps = [], Maps()
-
-    def answer(question, owner):
-        heard.append(question)
-        waiting = maps.ask(question, owner)
-        weights = Weights(AnnotatorFiles.of(studio.settings))
-        maps.heard(annotate(question, Tools(studio.registry.annotators, weights, studio.assets.open_image)))
-        return maps.wait(waiting)
-
-    monkeypatch.setattr(studio.dispatcher, "annotate", answer)
-    return heard
+    return answer_maps(studio, monkeypatch)
 
 
 @pytest.fixture
@@ -93,14 +80,14 @@ def test_words_are_written_from_the_picture_and_told(studio, asked, photo):  # n
     params, said = resolve(studio, prompt="typed", init_image=photo, prompt_mode="automatic")
     assert "person" in params.prompt
     assert f'The prompt was written from the picture: "{params.prompt}".' in said
-    assert [(question.asset, question.annotator) for question in asked] == [(photo, "starter_caption")]
+    assert [(question.asset, question.annotator) for question, _ in asked] == [(photo, "starter_caption")]
 
 
 def test_the_photo_that_a_map_was_made_of_is_described(studio, asked, photo):  # noqa: F811
     save_reader(studio.settings.paths.models / "annotators")
     unit = ControlUnit(kind="scribble", map=studio.assets.put_image(square("white", "black")), source=photo)
     resolve(studio, controls=(unit,), prompt_mode="automatic")
-    assert [question.asset for question in asked] == [photo]
+    assert [question.asset for question, _ in asked] == [photo]
 
 
 def test_without_a_picture_there_are_no_words(studio, asked):  # noqa: F811

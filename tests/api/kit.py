@@ -12,13 +12,33 @@ from starlette.testclient import TestClient
 from studio.access import User
 from studio.api.guard import Guard, Policy
 from studio.api.routes import build_api
-from studio.messages import RawImage
+from studio.control.weights import Weights
+from studio.jobs.maps import Maps
+from studio.library.annotators import AnnotatorFiles
+from studio.messages import Annotate, Annotated, RawImage
 from studio.services import Studio
+from studio.worker.annotate import Tools, annotate
 
 ANN, BOB = User("ann", "guest"), User("bob", "guest")
 PASSWORD = "correct horse"
 HOST = "127.0.0.1:7860"
 PROMPT = {"prompt": "a red house", "seed": 7}
+
+
+def answer_maps(studio: Studio, monkeypatch) -> list[tuple[Annotate, str]]:
+    """Let the worker's code answer where its process would; the questions that reached it, with who asked."""
+    heard: list[tuple[Annotate, str]] = []
+    maps = Maps()
+
+    def answer(question: Annotate, owner: str) -> Annotated:
+        heard.append((question, owner))
+        waiting = maps.ask(question, owner)
+        weights = Weights(AnnotatorFiles.of(studio.settings))
+        maps.heard(annotate(question, Tools(studio.registry.annotators, weights, studio.assets.open_image)))
+        return maps.wait(waiting)
+
+    monkeypatch.setattr(studio.dispatcher, "annotate", answer)
+    return heard
 
 
 def build(studio: Studio, policy: Policy) -> Guard:

@@ -5,14 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from studio.control.weights import Weights
 from studio.errors import ForbiddenError, JobError, WorkerError
 from studio.hookspecs import AnnotatorSpec, WeightsSpec
-from studio.jobs.maps import Maps
-from studio.library.annotators import AnnotatorFiles
 from studio.skeleton import clean_pose
-from studio.worker.annotate import Tools, annotate
-from tests.api.kit import png
+from tests.api.kit import answer_maps, png
 from tests.control.pictures import square
 from tests.control.readers import save_reader
 
@@ -22,17 +18,7 @@ NOWHERE = "0" * 64
 @pytest.fixture
 def asked(studio, monkeypatch):
     """The questions that reached the worker, with who asked."""
-    heard, maps = [], Maps()
-
-    def answer(question, owner):
-        heard.append((question, owner))
-        asked = maps.ask(question, owner)
-        weights = Weights(AnnotatorFiles.of(studio.settings))
-        maps.heard(annotate(question, Tools(studio.registry.annotators, weights, studio.assets.open_image)))
-        return maps.wait(asked)
-
-    monkeypatch.setattr(studio.dispatcher, "annotate", answer)
-    return heard
+    return answer_maps(studio, monkeypatch)
 
 
 @pytest.fixture
