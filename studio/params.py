@@ -19,6 +19,10 @@ RESIZE_MODES = ("crop", "fill", "stretch")
 METHODS = ("full", "style", "composition")
 PROMPT_MODES = ("typed", "none", "default", "automatic")
 FILLS = ("original", "fill", "noise", "nothing")
+ADAPTER_KINDS = ("lora", "hypernetwork")
+CURVES = ("constant", "rise", "fall")
+PARTS = ("unet", "text_encoder", "text_encoder_2")
+WEIGHT_MAX, ADAPTERS_MAX, BLOCKS_MAX = 4, 100, 200
 PADDING_MAX, BLUR_MAX = 512, 64
 MASK_BLUR = 4  # pixels, as in A1111
 
@@ -83,14 +87,54 @@ class ControlUnit:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterRef:
-    """One adapter of a generation: its name, content id and weight (-4 to 4; 0 is off, 1 as trained)."""
+    """One adapter of a generation, in its place of the stack.
+
+    Fields:
+        name: Of the file in the library, without its ending.
+        id: Content id; filled when the request is resolved.
+        kind: "lora", for LoRA files and their kin, or "hypernetwork".
+        weight: -4 to 4; 0 is off, 1 as trained.
+        text_weight: The same for the text encoders; None is `weight`.
+        blocks: Factors for parts of the model, 0 as if it had none there: the beginning of a parameter's name, such as
+            "unet.down_blocks.1" or "text_encoder", and -4 to 4. Where several fit, the longest counts.
+        start, end: Active range, as fractions of the steps, 0 to 1.
+        curve: How the weight goes within the range: "constant", "rise" from 0, or "fall" to 0.
+    """
 
     name: str
     id: str = ""
+    kind: str = "lora"
     weight: float = 1.0
+    text_weight: float | None = None
+    blocks: tuple[tuple[str, float], ...] = ()
+    start: float = 0.0
+    end: float = 1.0
+    curve: str = "constant"
 
     def __post_init__(self) -> None:
-        check_range("weight", self.weight, -4, 4)
+        check_choice("kind", self.kind, ADAPTER_KINDS)
+        check_choice("curve", self.curve, CURVES)
+        check_range("weight", self.weight, -WEIGHT_MAX, WEIGHT_MAX)
+        if self.text_weight is not None:
+            check_range("text_weight", self.text_weight, -WEIGHT_MAX, WEIGHT_MAX)
+        if not 0 <= self.start < self.end <= 1:
+            raise InvalidRequestError(
+                f"An adapter's range must satisfy 0 <= start < end <= 1, found {self.start} and {self.end}.",
+                field="start",
+                hint="Give the start and the end as fractions of the steps.",
+            )
+        check_count("blocks", self.blocks, BLOCKS_MAX)
+        for prefix, factor in self.blocks:
+            check_choice("blocks", prefix.split(".")[0], PARTS)
+            check_range("blocks", factor, -WEIGHT_MAX, WEIGHT_MAX)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingRef:
+    """An embedding whose name stands in the prompt or in the negative prompt, and its file's content id."""
+
+    name: str
+    id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +174,7 @@ class GenerationRequest:
 
     def __post_init__(self) -> None:
         check_choice("prompt_mode", self.prompt_mode, PROMPT_MODES)
+        check_count("adapters", self.adapters, ADAPTERS_MAX)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -154,6 +199,11 @@ class GenerationParams:
     The same params give the same bytes on one device and dtype. Sizes in pixels; scheduler, sigmas and
     timestep_spacing are registry names; strength is the share of the steps that img2img runs (1 without init_image);
     vae names an autoencoder instead of the checkpoint's own.
+
+    prompt, negative_prompt: What is read by the text encoder, wildcards and styles put in and tags of adapters taken
+        out; template and negative_template are what was typed, "" where that is the same.
+    adapters: In the order of the stack; one that is off is not in it.
+    embeddings: Those whose names stand in either prompt.
 
     With a mask the finished picture is laid over the first one, which stays as it was, bit for bit, outside the mask:
         mask_padding: None makes the whole picture anew at width x height. A number takes only the part that is
@@ -189,6 +239,9 @@ class GenerationParams:
     fill: str = "original"
     vae: str | None = None
     vae_id: str = ""
+    embeddings: tuple[EmbeddingRef, ...] = ()
+    template: str = ""
+    negative_template: str = ""
     version: int = PARAMS_VERSION
 
     def __post_init__(self) -> None:
@@ -196,6 +249,7 @@ class GenerationParams:
             check_range("mask_padding", self.mask_padding, 0, PADDING_MAX)
         check_range("mask_blur", self.mask_blur, 0, BLUR_MAX)
         check_choice("fill", self.fill, FILLS)
+        check_count("adapters", self.adapters, ADAPTERS_MAX)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -217,6 +271,7 @@ class GenerationParams:
         named = {self.checkpoint_id: self.checkpoint, self.vae_id: self.vae or ""}
         for unit in self.controls:
             named |= {unit.model_id: unit.model, unit.encoder_id: unit.encoder}
+        named |= {ref.id: ref.name for ref in (*self.adapters, *self.embeddings)}
         return {content: name for content, name in named.items() if content}
 
     def to_request(self) -> GenerationRequest:
@@ -237,6 +292,16 @@ def check_range(field: str, value: float, low: float, high: float) -> None:
             f"{field} is {value}, which is not between {low} and {high}.",
             field=field,
             hint=f"Choose a number from {low} to {high}.",
+        )
+
+
+def check_count(field: str, items: Sequence[Any], most: int) -> None:
+    """Refuse a list that is too long."""
+    if len(items) > most:
+        raise InvalidRequestError(
+            f"There are {len(items)} {field}; at most {most} are taken.",
+            field=field,
+            hint="Leave out those that count least.",
         )
 
 
@@ -269,7 +334,7 @@ def _value(hint: Any, value: Any, field: str) -> Any:
         hint = next(arg for arg in get_args(hint) if arg is not type(None))
     if get_origin(hint) is tuple:
         return _items(hint, value, field)
-    if hint in (ControlUnit, AdapterRef):
+    if hint in (ControlUnit, AdapterRef, EmbeddingRef):
         return _read(hint, value, field)
     return _scalar(hint, value, field)
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from studio.errors import InvalidRequestError
-from studio.params import AdapterRef, ControlUnit, GenerationParams, GenerationRequest
+from studio.params import AdapterRef, ControlUnit, EmbeddingRef, GenerationParams, GenerationRequest
 
 PARAMS = GenerationParams(
     prompt="a red house",
@@ -16,7 +16,9 @@ PARAMS = GenerationParams(
     scheduler="ddim",
     seed=7,
     controls=(ControlUnit(kind="scribble", map="cd" * 32, annotator_options=(("low", 0.5),)),),
-    adapters=(AdapterRef(name="style", weight=0.8),),
+    adapters=(AdapterRef(name="style", id="ef" * 32, weight=0.8, blocks=(("unet.mid_block", 0.5),), curve="rise"),),
+    embeddings=(EmbeddingRef(name="bad-hands", id="12" * 32),),
+    template="a {red|blue} house <lora:style:0.8>",
 )
 
 
@@ -59,6 +61,17 @@ def test_whole_numbers_are_read_from_either_spelling():
             "start < end",
         ),
         ({"adapters": [{"name": "a", "weight": -9}]}, "weight", "between -4 and 4"),
+        ({"adapters": [{"name": "a", "weight": 1e9}]}, "weight", "between -4 and 4"),
+        ({"adapters": [{"name": "a", "weight": float("nan")}]}, "weight", "finite"),
+        ({"adapters": [{"name": "a", "weight": "strong"}]}, "weight", "must be a number"),
+        ({"adapters": [{"name": "a", "text_weight": 5}]}, "text_weight", "between -4 and 4"),
+        ({"adapters": [{"name": "a", "kind": "embedding"}]}, "kind", "embedding"),
+        ({"adapters": [{"name": "a", "curve": "wave"}]}, "curve", "wave"),
+        ({"adapters": [{"name": "a", "start": 0.5, "end": 0.5}]}, "start", "start < end"),
+        ({"adapters": [{"name": "a", "blocks": [["vae.mid", 1.0]]}]}, "blocks", "vae"),
+        ({"adapters": [{"name": "a", "blocks": [["unet.mid_block", 9]]}]}, "blocks", "between -4 and 4"),
+        ({"adapters": [{"name": "a", "blocks": [["unet.mid_block"]]}]}, "blocks", "2 values"),
+        ({"adapters": [{"name": str(n)} for n in range(101)]}, "adapters", "101 adapters; at most 100"),
     ],
 )
 def test_a_wrong_request_is_refused_naming_the_field(data, field, says):
@@ -78,6 +91,22 @@ def test_params_written_before_masks_had_settings_are_read():
     for name in ("mask_padding", "mask_blur", "fill"):
         del old[name]
     assert GenerationParams.from_dict(old) == PARAMS
+
+
+def test_params_written_before_adapters_had_settings_are_read():
+    old = PARAMS.to_dict()
+    for name in ("embeddings", "template", "negative_template"):
+        del old[name]
+    old["adapters"] = [{"name": "style", "id": "", "weight": 0.8}]
+    read = GenerationParams.from_dict(old)
+    assert read.adapters == (AdapterRef(name="style", weight=0.8),)
+    assert (read.embeddings, read.template) == ((), "")
+
+
+def test_every_adapter_and_embedding_is_among_the_models_that_are_needed():
+    models = PARAMS.models()
+    assert models["ef" * 32] == "style"
+    assert models["12" * 32] == "bad-hands"
 
 
 @pytest.mark.parametrize(
