@@ -307,7 +307,7 @@ class AttentionProcessor:
             out = out.transpose(1, 2).reshape(shape)
         if attn.residual_connection:
             out = out + residual
-        return out / attn.rescale_output_factor
+        return out if attn.rescale_output_factor == 1 else out / attn.rescale_output_factor
 
     def _of_picture(self, query: Tensor, seen: PictureKeys) -> Tensor:
         """What attention to a picture's tokens adds at a scale of 1, (B, heads, length, head width)."""
