@@ -4,11 +4,13 @@ torch reads tensors and plain values alone (weights_only=True). The original SD 
 of their training program; those become empty objects. What names anything else is refused.
 """
 
+import json
 import os
 import pickle
 import re
 import warnings
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from studio.errors import ModelNotFoundError, StorageError
 from studio.library.pickles import INERT, PARAMETER_TABLE, leaves
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+TEXT_MAX, LIST_MAX = 10_000, 100
 WAY_OUT = "Get this model as a .safetensors file, or convert it with the program that made it."
 
 
@@ -43,8 +46,19 @@ class ParameterTable(dict[str, Tensor]):
         self.update(held if isinstance(held, dict) else {})
 
 
-def read_pickle(file: Path, title: str) -> dict[str, Tensor]:
-    """The tensors of a pickle by name, memory-mapped where the file allows it.
+@dataclass(frozen=True)
+class Pickled:
+    """What is kept of a pickle. tensors: by name, memory-mapped where the file allows it.
+
+    texts: The plain values beside them at the top; all but texts as JSON, lists of them too.
+    """
+
+    tensors: dict[str, Tensor]
+    texts: dict[str, str]
+
+
+def read_pickle(file: Path, title: str) -> Pickled:
+    """The tensors of a pickle, and what its program said of them.
 
     Raises: ModelNotFoundError, if the file names code, is damaged, or holds no tensors; OSError.
     """
@@ -57,21 +71,22 @@ def read_pickle(file: Path, title: str) -> dict[str, Tensor]:
     tensors = _tensors(found)
     if not tensors:
         raise ModelNotFoundError(f"{title} holds no tensors.", hint=WAY_OUT)
-    return tensors
+    return Pickled(tensors, _texts(found))
 
 
 def convert(source: Path, out: Path) -> Path:
-    """Write the tensors of a pickle as a safetensors file; `out` itself.
+    """Write the tensors of a pickle as a safetensors file, its plain values in the header; `out` itself.
 
     Raises: StorageError, if `out` is there already or cannot be written; ModelNotFoundError, as `read_pickle` does.
     """
     if out.exists():
         raise StorageError(f"{out.name} is there already.", hint="Give another name, or move that file away.")
     try:
-        tensors = read_pickle(source, source.name)
+        found = read_pickle(source, source.name)
     except OSError as error:
         raise ModelNotFoundError(f"{source.name} cannot be read: {error.strerror or error}.") from error
-    write_tensors(out, {name: (tuple(tensor.shape), [tensor]) for name, tensor in tensors.items()})
+    rows = {name: (tuple(tensor.shape), [tensor]) for name, tensor in found.tensors.items()}
+    write_tensors(out, rows, found.texts)
     return out
 
 
@@ -95,6 +110,19 @@ def _load(file: Path) -> Any:
 def _tensors(found: Any) -> dict[str, Tensor]:
     """Every tensor, under the name by which the file was identified."""
     return leaves(found, lambda value: isinstance(value, Tensor) and not value.is_sparse)
+
+
+def _texts(found: Any) -> dict[str, str]:
+    """The plain values at the top, cut where they are long."""
+    said = found.items() if isinstance(found, dict) else ()
+    plain = {str(name): value for name, value in said if _is_plain(value)}
+    return {name: value[:TEXT_MAX] if isinstance(value, str) else json.dumps(value) for name, value in plain.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= LIST_MAX and all(isinstance(item, int | float) for item in value)
+    return value is None or isinstance(value, str | int | float)
 
 
 def _refusal(said: str, title: str) -> ModelNotFoundError:

@@ -116,6 +116,6 @@ def _view(mapping: mmap.mmap, tensors: Mapping[str, TensorInfo], name: str) -> T
 
 
 def _open_pickle(file: Path, title: str) -> Weights:
-    tensors = read_pickle(file, title)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return Weights(title, shapes, {}, dict.fromkeys(shapes, tensors.__getitem__))
+    found = read_pickle(file, title)
+    shapes = {name: tuple(tensor.shape) for name, tensor in found.tensors.items()}
+    return Weights(title, shapes, found.texts, dict.fromkeys(shapes, found.tensors.__getitem__))

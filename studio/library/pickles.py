@@ -347,7 +347,7 @@ def _tensors(root: Any) -> dict[str, _Tensor]:
 
 
 def leaves(root: Any, is_leaf: Callable[[Any], bool]) -> dict[str, Any]:
-    """Everything of that sort in tables and lists, by its joined name; each is looked into once, so that loops end.
+    """Everything of that sort in tables, lists and tuples, by its joined name; each of them is looked into once.
 
     Trainers put the table that holds the weights beside their own notes: it alone is looked into, if there is one.
     """
@@ -358,11 +358,16 @@ def leaves(root: Any, is_leaf: Callable[[Any], bool]) -> dict[str, Any]:
         name, value, depth = waiting.pop()
         if is_leaf(value):
             found[name or "tensor"] = value
-        elif isinstance(value, Mapping | list) and id(cast(Any, value)) not in seen and depth < DEPTH:
-            seen.add(id(cast(Any, value)))
-            items = cast(Any, value.items() if isinstance(value, Mapping) else enumerate(cast(list[Any], value)))
+        elif _holds_more(value) and id(value) not in seen and depth < DEPTH:
+            seen.add(id(value))
+            items = cast(Any, value.items() if isinstance(value, Mapping) else enumerate(value))
             waiting += reversed([(f"{name}.{key}" if name else str(key), inner, depth + 1) for key, inner in items])
     return found
+
+
+def _holds_more(value: Any) -> bool:
+    """Whether it is a table, a list or a plain tuple; hypernetworks keep their pairs in these."""
+    return isinstance(value, Mapping | list) or type(value) is tuple
 
 
 def _unwrapped(root: Any) -> Any:

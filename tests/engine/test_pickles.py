@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from studio.engine import pickles
 from studio.engine.pickles import convert, read_pickle
+from studio.engine.weights import open_weights
 from studio.errors import ModelNotFoundError, StorageError
 from studio.library.header import read_header
 from studio.library.identify import identify
@@ -31,7 +32,7 @@ class Runs:
 def test_tensors_are_found_where_programs_put_them(tmp_path, zipped, nest):
     held = TENSORS if nest is None else {nest: TENSORS, "epoch": 3, "name": "x"}
     torch.save(held, tmp_path / "m.ckpt", _use_new_zipfile_serialization=zipped)
-    found = read_pickle(tmp_path / "m.ckpt", "m")
+    found = read_pickle(tmp_path / "m.ckpt", "m").tensors
     assert found.keys() == TENSORS.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in TENSORS.items())
 
@@ -66,7 +67,7 @@ class ModelCheckpoint:
 def test_classes_of_the_original_checkpoints_become_empty_objects(tmp_path, monkeypatch):
     monkeypatch.setattr(pickles, "INERT", (f"{__name__}.ModelCheckpoint",))
     torch.save({"state_dict": TENSORS, "callbacks": {ModelCheckpoint: ModelCheckpoint()}}, tmp_path / "m.ckpt")
-    assert read_pickle(tmp_path / "m.ckpt", "m").keys() == TENSORS.keys()
+    assert read_pickle(tmp_path / "m.ckpt", "m").tensors.keys() == TENSORS.keys()
 
 
 def write_zip_without_pickle(file):
@@ -114,6 +115,7 @@ VECTORS = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.ones(2, 768))})
         ({"<cat-toy>": torch.ones(768)}, "embedding"),
         ({"string_to_token": {"*": 265}, "string_to_param": VECTORS, "name": "oil"}, "embedding"),
         ({768: [dict(LAYERS), dict(LAYERS)], "step": 5, "name": "oil"}, "hypernetwork"),
+        ({768: (dict(LAYERS), dict(LAYERS)), "step": 5, "name": "oil"}, "hypernetwork"),
         ({"params_ema": {"body.0.weight": torch.ones(8, 3, 3, 3), "body.1.weight": torch.ones(8)}}, "upscaler"),
     ],
 )
@@ -127,6 +129,16 @@ def test_what_was_converted_is_what_it_was(tmp_path, held, kind):
         read_header(tmp_path / "oil.safetensors").tensors.keys()
         == read_pickle_header(tmp_path / "oil.pt").tensors.keys()
     )
+
+
+def test_plain_values_at_the_top_are_kept_and_converted(tmp_path):
+    said = {"layer_structure": [1, 1.5, 1], "activation_func": "relu", "is_layer_norm": True, "step": 5, "name": None}
+    told = {"layer_structure": "[1, 1.5, 1]", "activation_func": "relu", "is_layer_norm": "true", "step": "5"}
+    torch.save({768: (dict(LAYERS), dict(LAYERS)), **said, "more": {"x": 1}}, tmp_path / "oil.pt")
+    found = open_weights(tmp_path / "oil.pt")
+    assert found.metadata == told | {"name": "null"}
+    assert set(found.names()) == {f"768.{side}.{name}" for side in (0, 1) for name in LAYERS}
+    assert read_header(convert(tmp_path / "oil.pt", tmp_path / "oil.safetensors")).metadata.items() >= told.items()
 
 
 def test_converting_writes_over_nothing(tmp_path):
