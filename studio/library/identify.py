@@ -36,6 +36,7 @@ RULES: tuple[Callable[[Subject], Identity | None], ...] = (  # the first that an
     newer.recognise,
 )
 CONFIGURATION_MAX = 1 << 16
+ADAPTERS = ("lora", "embedding", "hypernetwork")  # a reason against one is that its base model is not known
 STARTER = "maquette.base"  # in the metadata of files that were made from a starter pack
 
 
@@ -69,7 +70,8 @@ def _identify_file(path: Path, place: str) -> Identity:
         return Identity(reason=f"Its {count} tensors are of no kind that is known here; the first is {first}.")
     base = header.metadata.get(STARTER, "")
     if found.kind != "unknown" and base.startswith("starter-"):
-        return replace(found, base=shown(base), evidence="Its metadata names its base model.")
+        named = replace(found, base=shown(base), evidence="Its metadata names its base model.")
+        return replace(named, usable=True, reason="") if found.kind in ADAPTERS else named
     return found
 
 

@@ -72,10 +72,10 @@ def test_a_list_is_sorted_by_kind_and_says_a_common_reason_once(models, tmp_path
     folder = settings_in(tmp_path).paths.models / "loras"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("ink", "oil"):
-        write(folder / f"{name}.safetensors", LORAS["lora-sd1-lora"].tensors)
+        write(folder / f"{name}.safetensors", LORAS["lora-flux"].tensors)
     _, said = models("list")
     heading, *rows = said.out[said.out.index("LoRAs, 2") :].splitlines()[:3]
-    assert "cannot be used yet" in heading
+    assert "It is for" in heading
     assert [row.split()[-1] for row in rows] == ["ink", "oil"]
     assert f"{count + 2} models, {usable} of which can be used" in said.err
     assert "starter-desk" in said.out

@@ -130,26 +130,32 @@ IMAGES = {
 }
 LORAS = {
     **{
-        f"lora-{base}-{family}": Case("lora", base, lora(base, family), family=family)
+        f"lora-{base}-{family}": Case("lora", base, lora(base, family), family=family, usable=True)
         for base in ("sd1", "sd2", "sdxl")
         for family in ("lora", "dora", "loha", "lokr", "glora", "full")
     },
     **{
-        f"lora-sdxl-{family}": Case("lora", "sdxl", lora("sdxl", family), family=family)
+        f"lora-sdxl-{family}": Case("lora", "sdxl", lora("sdxl", family), family=family, usable=True)
         for family in ("oft", "boft", "ia3")
     },
-    "lora-oft-sd1": Case("lora", "sd1", lora("sd1", "oft"), family="oft", metadata={"ss_base_model_version": "sd_v1"}),
-    "lora-ldm-names": Case("lora", "sdxl", lora("sdxl", spelling=LDM, texted=True), family="lora"),
-    "lora-texts": Case("lora", "sd2", lora("sd2", texted=True), family="lora"),
-    "lora-locon": Case("lora", "sd1", headers.kernels("sd1"), family="locon"),
-    "lora-peft": Case("lora", "sd1", lora("sd1", "peft", start="base_model.model.unet."), family="lora"),
-    "lora-peft-bare": Case("lora", "sd1", lora("sd1", "bare", start="unet."), family="lora"),
-    "lora-peft-default": Case("lora", "sdxl", lora("sdxl", "default", start="base_model.model."), family="lora"),
-    "lora-diffusers": Case("lora", "sdxl", lora("sdxl", "diffusers", start="unet."), family="lora"),
-    "lora-diffusers-linear": Case("lora", "sd2", lora("sd2", "linear", start="unet."), family="lora"),
-    "lora-comfy": Case("lora", "sdxl", lora("sdxl", start="diffusion_model.", spelling=LDM), family="lora"),
+    "lora-oft-sd1": Case(
+        "lora", "sd1", lora("sd1", "oft"), family="oft", usable=True, metadata={"ss_base_model_version": "sd_v1"}
+    ),
+    "lora-ldm-names": Case("lora", "sdxl", lora("sdxl", spelling=LDM, texted=True), family="lora", usable=True),
+    "lora-texts": Case("lora", "sd2", lora("sd2", texted=True), family="lora", usable=True),
+    "lora-locon": Case("lora", "sd1", headers.kernels("sd1"), family="locon", usable=True),
+    "lora-peft": Case("lora", "sd1", lora("sd1", "peft", start="base_model.model.unet."), family="lora", usable=True),
+    "lora-peft-bare": Case("lora", "sd1", lora("sd1", "bare", start="unet."), family="lora", usable=True),
+    "lora-peft-default": Case(
+        "lora", "sdxl", lora("sdxl", "default", start="base_model.model."), family="lora", usable=True
+    ),
+    "lora-diffusers": Case("lora", "sdxl", lora("sdxl", "diffusers", start="unet."), family="lora", usable=True),
+    "lora-diffusers-linear": Case("lora", "sd2", lora("sd2", "linear", start="unet."), family="lora", usable=True),
+    "lora-comfy": Case(
+        "lora", "sdxl", lora("sdxl", start="diffusion_model.", spelling=LDM), family="lora", usable=True
+    ),
     **{
-        f"lora-{name}": Case("lora", "sd1", lora("sd1", family), family=found)
+        f"lora-{name}": Case("lora", "sd1", lora("sd1", family), family=found, usable=True)
         for name, (family, found) in {
             "underscore": ("underscore", "lora"),
             "reshaped": ("reshaped", "lora"),
@@ -160,9 +166,9 @@ LORAS = {
             "set": ("set", "full"),
         }.items()
     },
-    "lora-norms": Case("lora", "unknown", headers.norms("sd1"), family="full"),
-    "lora-lycoris": Case("lora", "sd1", lora("sd1", start="lycoris_"), family="lora"),
-    "lora-old-diffusers": Case("lora", "sd1", headers.processors("sd1"), family="lora"),
+    "lora-norms": Case("lora", "unknown", headers.norms("sd1"), family="full", usable=True),
+    "lora-lycoris": Case("lora", "sd1", lora("sd1", start="lycoris_"), family="lora", usable=True),
+    "lora-old-diffusers": Case("lora", "sd1", headers.processors("sd1"), family="lora", usable=True),
     "lora-cascade": Case("lora", "unknown", lora("sd1", start="lora_prior_unet_"), family="lora"),
     "lora-transformer": Case(
         "lora",
@@ -184,7 +190,7 @@ LORAS = {
         },
         family="lora",
     ),
-    "lora-self-attention": Case("lora", "unknown", lora("sd1", only="attn1"), family="lora"),
+    "lora-self-attention": Case("lora", "unknown", lora("sd1", only="attn1"), family="lora", usable=True),
     "lora-flux": Case(
         "lora",
         "unknown",
@@ -198,14 +204,16 @@ LORAS = {
 }
 SMALL = {
     "embedding-sd1": Case(
-        "embedding", "sd1", {"emb_params": (8, 768)}, "badhands", expected={"trigger_words": ("badhands",)}
+        "embedding", "sd1", {"emb_params": (8, 768)}, "badhands", usable=True, expected={"trigger_words": ("badhands",)}
     ),
-    "embedding-sd2": Case("embedding", "sd2", {"emb_params": (3, 1024)}),
-    "embedding-a1111": Case("embedding", "sd1", {"string_to_param.*": (2, 768)}, "style"),
-    "embedding-diffusers": Case("embedding", "sd1", {"<cat-toy>": (768,)}, expected={"trigger_words": ("<cat-toy>",)}),
-    "embedding-sdxl": Case("embedding", "sdxl", {"clip_l": (4, 768), "clip_g": (4, 1280)}),
-    "hypernetwork": Case("hypernetwork", "sd1", headers.hypernetwork(768, 320, 640, 1280)),
-    "hypernetwork-sd2": Case("hypernetwork", "sd2", headers.hypernetwork(1024, 320, 640, 1280)),
+    "embedding-sd2": Case("embedding", "sd2", {"emb_params": (3, 1024)}, usable=True),
+    "embedding-a1111": Case("embedding", "sd1", {"string_to_param.*": (2, 768)}, "style", usable=True),
+    "embedding-diffusers": Case(
+        "embedding", "sd1", {"<cat-toy>": (768,)}, usable=True, expected={"trigger_words": ("<cat-toy>",)}
+    ),
+    "embedding-sdxl": Case("embedding", "sdxl", {"clip_l": (4, 768), "clip_g": (4, 1280)}, usable=True),
+    "hypernetwork": Case("hypernetwork", "sd1", headers.hypernetwork(768, 320, 640, 1280), usable=True),
+    "hypernetwork-sd2": Case("hypernetwork", "sd2", headers.hypernetwork(1024, 320, 640, 1280), usable=True),
 }
 OTHERS = {
     **{

@@ -192,7 +192,7 @@ def test_near_misses_of_other_kinds_are_not_usable(tmp_path, tensors, kind, base
 def test_the_base_model_of_a_lora_is_what_all_of_it_agrees_on(tmp_path, tensors, base, words):
     found = of(tmp_path, tensors)
     assert (found.kind, found.base) == ("lora", base)
-    assert words in found.reason
+    assert words in f"{found.reason} {found.evidence}"
 
 
 def test_metadata_decides_where_shapes_leave_it_open_and_never_against_them(tmp_path):

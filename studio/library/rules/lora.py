@@ -108,7 +108,6 @@ PLACES = tuple(  # where a module lies, and the base models that have it
 )
 CLIP_WIDTHS = {768: frozenset(("sd1", "sdxl")), 1024: frozenset(("sd2",)), 1280: frozenset(("sdxl", "sdxl-refiner"))}
 MOST = 0.9
-REASON = "LoRA files and their kin cannot be used yet: they come with the adapters."
 
 
 @dataclass
@@ -132,17 +131,20 @@ def recognise(subject: Subject) -> Identity | None:
         return None
     signs = _signs(modules)
     base, width, why = _base(subject, signs)
-    spelling = _spelling(modules)
+    other = base == "unknown" and (signs.other or subject.said_other)
+    sort = f"It is a {SHOWN.get(family, family.upper())} in {_spelling(modules)} spelling"
+    evidence = f"{sort} for {len(modules.roles)} layers."
     return Identity(
         kind="lora",
         base=base,
         family=family,
         precision=precision(subject.tensors.values()),
-        reason=REASON if base != "unknown" else f"{REASON} {why}",
+        usable=not other,
+        reason=f"It is for {other}." if other else "",
         width=width,
         possible=() if signs.other or subject.said_other or not signs.places else tuple(sorted(signs.bases)),
         trigger_words=subject.triggers,
-        evidence=f"It is a {SHOWN.get(family, family.upper())} in {spelling} spelling for {len(modules.roles)} layers.",
+        evidence=f"{evidence} {why}".strip(),
     )
 
 
@@ -250,7 +252,7 @@ def _signs(modules: Modules) -> Signs:
 def _base(subject: Subject, signs: Signs) -> tuple[str, int, str]:
     """The base model, the width of the texts that it reads if it changes that, and what stands against a base model."""
     if signs.other:
-        return "unknown", 0, f"This one is for {signs.other}."
+        return "unknown", 0, ""
     bases = signs.bases
     width = next(iter(signs.widths)) if len(signs.widths) == 1 else 0
     if subject.said_base and bases:
@@ -260,7 +262,7 @@ def _base(subject: Subject, signs: Signs) -> tuple[str, int, str]:
     if not bases:
         return "unknown", width, "What it changes is of no single base model."
     if subject.said_other:
-        return "unknown", width, f"This one is for {subject.said_other}."
+        return "unknown", width, ""
     names = " or ".join(BASE_NAMES[base] for base in sorted(bases) if base != "sdxl-refiner")
     return (
         "unknown",

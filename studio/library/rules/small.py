@@ -11,8 +11,8 @@ WIDTHS = {768: "sd1", 1024: "sd2"}  # of a token's vector where there is one tex
 TWO = {"clip_l": 768, "clip_g": 1280}  # SDXL's encoders
 VECTORS_MAX = 150
 FIXED_NAMES = ("emb_params", "string_to_param.*")
-EMBEDDING_REASON = "Embeddings cannot be used yet: they come with the adapters."
-HYPER_REASON = "Hypernetworks cannot be used yet: they come with the adapters."
+EMBEDDING_REASON = "Its vectors are words of no text encoder that is known here."
+HYPER_REASON = "Its networks are for features of no base model that is known here."
 OWN_WIDTHS = {320, 384, 640, 1280, 1536}  # of a UNet's own features, in self-attention
 
 
@@ -59,7 +59,8 @@ def _embedded(subject: Subject, base: str, token: Token, trigger: str) -> Identi
         kind="embedding",
         base=base,
         precision=precision(subject.tensors.values()),
-        reason=EMBEDDING_REASON,
+        usable=base != "unknown",
+        reason=EMBEDDING_REASON if base == "unknown" else "",
         width=token.width,
         trigger_words=(trigger,),
         evidence=f"It holds {token.vectors} {'vector' if token.vectors == 1 else 'vectors'} of width {token.width}.",
@@ -104,7 +105,8 @@ def _hypernetwork(subject: Subject) -> Identity | None:
         kind="hypernetwork",
         base=base,
         precision=precision(subject.tensors.values()),
-        reason=HYPER_REASON,
+        usable=base != "unknown",
+        reason=HYPER_REASON if base == "unknown" else "",
         width=next(iter(read)) if len(read) == 1 else 0,
         evidence=f"It is a hypernetwork for features of widths {', '.join(map(str, sorted(widths)[:8]))}.",
         possible=() if read else None,
