@@ -19,7 +19,8 @@ from studio.training.loop import Plan, Run
 from studio.training.objective import Objective
 
 UNSAID, MISTOLD = 0.5, 0.5
-GAIN = 1.4  # of the scribble ControlNet: edges and sides gain, colours lose; assets/starter/README.md says how chosen
+GAIN = 1.4  # how much stronger some ControlNets are than trained; assets/starter/README.md says how that was chosen
+STRONGER = ("controlnet-scribble", "controlnet-segments")
 
 MapOf = Callable[[Scenes, int, random.Random], np.ndarray]
 MAPS: dict[str, MapOf] = {

@@ -22,7 +22,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from studio.starter.captions import words
 from studio.starter.clip import FEATURES
-from studio.starter.control import GAIN, MAPS, strengthen
+from studio.starter.control import GAIN, MAPS, STRONGER, strengthen
 from studio.starter.text import WIDTH
 from studio.starter.unet import NOISE_SCHEDULE, load_snapshot
 
@@ -92,8 +92,10 @@ def _export_control(work: Path, target: Path, name: str, kind: str, base: str) -
     """A ControlNet or T2I-Adapter as diffusers writes it; nothing, where none was trained."""
     if not (work / name).exists():
         return
-    network = (ControlNetModel if name.startswith("controlnet") else T2IAdapter).from_pretrained(work / name)
-    if name == "controlnet-scribble":
+    tuned = work / "tuned" / name
+    kept = tuned if tuned.exists() else work / name
+    network = (ControlNetModel if name.startswith("controlnet") else T2IAdapter).from_pretrained(kept)
+    if name in STRONGER and kept != tuned:  # one that was tuned was made stronger before
         strengthen(network, GAIN)
     with _folder(target / name, {"name": _title(name), "base": base, "control_kind": kind}) as folder:
         network.to(dtype=torch.float16).save_pretrained(folder, max_shard_size=SHARD)

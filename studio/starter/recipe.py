@@ -73,6 +73,13 @@ def t2i_adapter(work: Path, plan: Plan, kind: str) -> None:
     train_t2i_adapter(work, plan, kind)
 
 
+def tuned(work: Path, plan: Plan, technique: str) -> None:
+    """Tune a control for sketches by what its pictures show."""
+    from studio.starter.tuning import tune_sketch
+
+    tune_sketch(work, plan, technique)
+
+
 def clip(work: Path, plan: Plan) -> None:
     """Train the small CLIP."""
     from studio.starter.clip import train_clip
@@ -131,6 +138,13 @@ STAGES |= {
         Plan(learning_rate=1.5e-3, batch=12, minutes=minutes, hold=0.4, average=0.998, warmup=50, seed=seed),
     )
     for seed, (kind, minutes) in enumerate({"scribble": 15, "depth": 15, "pose": 12}.items(), 13)
+}
+STAGES |= {
+    f"{technique}-tuned": Stage(
+        partial(tuned, technique=technique),
+        Plan(learning_rate=2e-4, batch=8, minutes=minutes, hold=0.5, average=0.99, warmup=20, seed=seed),
+    )
+    for seed, (technique, minutes) in enumerate({"controlnet": 25, "t2i-adapter": 15}.items(), 16)
 }
 
 
