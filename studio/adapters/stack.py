@@ -1,0 +1,169 @@
+"""A stack of adapters, and what it makes of each parameter.
+
+A parameter under a stack is a pure function of its pristine tensor and of the stack, whatever was on before: the sum
+in fp32, in the order of the stack, rounded once. Plain LoRAs that follow each other are one product of their factors
+side by side, the weights multiplied into the first; every other change is added on its own.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from studio.adapters.delta import Delta, LowRank
+from studio.errors import InvalidRequestError
+
+UNET = "unet."
+WIDE = (torch.float32, torch.float16, torch.bfloat16)  # what torch adds to fp32 as it is
+CURVES: Mapping[str, Callable[[float], float]] = {
+    "constant": lambda _x: 1.0,
+    "rise": lambda x: x,
+    "fall": lambda x: 1 - x,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weighted:
+    """One adapter in its place of a stack.
+
+    Fields:
+        id: Content id of its file: with a weight it says what is added.
+        deltas: What it does to each parameter, by names such as "unet.conv_in.weight".
+        weight, text_weight: Of the UNet and of the text encoders; None is `weight`.
+        blocks: Factors by the beginning of names, whole words between dots; where several fit, the longest counts.
+        start, end, curve: Range and course over the steps, for the UNet alone: words are read once, before the steps.
+    """
+
+    id: str
+    title: str
+    deltas: Mapping[str, Delta]
+    weight: float = 1.0
+    text_weight: float | None = None
+    blocks: tuple[tuple[str, float], ...] = ()
+    start: float = 0.0
+    end: float = 1.0
+    curve: str = "constant"
+
+    @property
+    def moves(self) -> bool:
+        """Whether its weight is another one at some steps."""
+        return (self.start, self.end, self.curve) != (0.0, 1.0, "constant")
+
+    def weight_of(self, name: str) -> float:
+        """For a parameter, at the height of the curve."""
+        own = self.weight if name.startswith(UNET) or self.text_weight is None else self.text_weight
+        fitting = [(prefix, factor) for prefix, factor in self.blocks if f"{name}.".startswith(f"{prefix}.")]
+        return own * max(fitting, key=lambda row: len(row[0]))[1] if fitting else own
+
+    def course(self, index: int, count: int) -> float:
+        """The share of the weight that counts at step `index` of `count`, from 0: none outside of the range.
+
+        A curve is read in the middle of the step, so that "rise" and "fall" together are "constant".
+        """
+        if index / count < self.start or (index + 1) / count > self.end:
+            return 0.0
+        return CURVES[self.curve](((index + 0.5) / count - self.start) / (self.end - self.start))
+
+
+Stack = Sequence[Weighted]
+Recipe = tuple[tuple[str, float], ...]  # ids and weights: what was added to a parameter, in order
+
+
+@dataclass(frozen=True)
+class Term:
+    """What one adapter of a stack adds to one parameter."""
+
+    adapter: Weighted
+    delta: Delta
+    weight: float
+
+
+Terms = tuple[Term, ...]
+
+
+def terms_of(stack: Stack, step: tuple[int, int] | None = None) -> dict[str, Terms]:
+    """What is added to each parameter, in the order of the stack; what weighs nothing is left out.
+
+    Args:
+        step: Which of how many, from 0. None: before all steps, when those that move weigh nothing in the UNet.
+    """
+    found: dict[str, Terms] = {}
+    for adapter in stack:
+        share = adapter.course(*step) if step else float(not adapter.moves)
+        for name, delta in adapter.deltas.items():
+            weight = adapter.weight_of(name) * (share if name.startswith(UNET) else 1.0)
+            if weight:
+                found[name] = (*found.get(name, ()), Term(adapter, delta, weight))
+    return found
+
+
+def recipe_of(terms: Iterable[Term]) -> Recipe:
+    """What tells one sum from another on the same pristine tensor."""
+    return tuple((term.adapter.id, term.weight) for term in terms)
+
+
+def merge(target: Tensor, pristine: Tensor, terms: Terms) -> None:
+    """Write the pristine tensor, changed by the terms, into `target`: summed in fp32 and rounded once.
+
+    Args:
+        target: Any precision, on any device.
+        pristine: The same shape, as the file has it, not to be written to.
+    Raises: InvalidRequestError, naming an adapter that brings NaN or infinity; `target` is untouched then.
+    """
+    given = pristine.to(target.device)
+    total = given if given.dtype in WIDE else given.float()
+    last: Tensor | None = None
+    for change in _changes(total, terms):
+        total, last = total if last is None else total + last, change
+    if last is None:
+        target.copy_(given)
+    else:
+        torch.add(total, last, out=target)
+
+
+def _changes(pristine: Tensor, terms: Terms) -> Iterator[Tensor]:
+    """In fp32 and in the parameter's shape, one after another."""
+    for plain, run in groupby(terms, key=lambda term: isinstance(term.delta, LowRank)):
+        if plain:
+            up, down = side_by_side(tuple(run), pristine.device)
+            yield (up @ down).view(pristine.shape)
+            continue
+        for term in run:
+            yield _alone(pristine, term)
+
+
+def side_by_side(terms: Terms, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Factors of plain LoRAs, (out, ranks) and (ranks, in), in fp32; the first is multiplied by the weights.
+
+    Raises: InvalidRequestError, naming one that has NaN or infinity.
+    """
+    plain = [(term.delta, term.weight) for term in terms if isinstance(term.delta, LowRank)]
+    up = torch.cat([low.up.to(device, torch.float32) * (low.scale * weight) for low, weight in plain], 1)
+    down = torch.cat([low.down.to(device, torch.float32) for low, _ in plain])
+    if not _is_finite(up, down):
+        broken = next(term for term in terms if not _is_finite(term.delta.up, term.delta.down))
+        raise _not_numbers(broken)
+    return up, down
+
+
+def _alone(pristine: Tensor, term: Term) -> Tensor:
+    """Computed on the host, where the file's tensors lie."""
+    change = term.delta.of(pristine.cpu().float(), term.weight).to(pristine.device)
+    if not _is_finite(change):
+        raise _not_numbers(term)
+    return change
+
+
+def _is_finite(*tensors: Tensor) -> bool:
+    """Whether there is neither NaN nor infinity; a sum finds them in one pass, in fp32 without overflow."""
+    return bool(torch.isfinite(sum(tensor.sum(dtype=torch.float32) for tensor in tensors)))
+
+
+def _not_numbers(term: Term) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{term.adapter.title} holds values that are no numbers (NaN or infinity), so no picture can come of it.",
+        field="adapters",
+        hint="Take it off; the file is damaged, or its training diverged.",
+    )
