@@ -18,12 +18,12 @@ from studio.library.index import Library, ModelEntry
 from studio.library.words import kind_word
 from studio.params import MASK_BLUR, ControlUnit, GenerationParams, GenerationRequest, check_range
 from studio.registry import Registry
+from studio.stacking import Stacking
 
 SIDE_MIN, SIDE_MAX, SIDE_STEP = 64, 2048, 8
 DEFAULT_PROMPT = "a professional, detailed, high-quality image"  # Zhang et al., arXiv:2302.05543, "default prompt"
 STEPS_MAX, COUNT_MAX, PROMPT_MAX = 150, 64, 20_000
 SEED_MAX = 2**63 - COUNT_MAX
-ADAPTERS = ("lora", "embedding", "hypernetwork")
 CONTROLS_MAX = 20
 SPACINGS = ("leading", "trailing", "linspace")
 
@@ -59,7 +59,7 @@ class Resolver:
         notes = _Notes()
         entry = self.checkpoint(request.checkpoint)
         card = self.card(entry)
-        self._refuse_adapters(request, entry)
+        stacking = Stacking(self.library, entry, notes.lines)
         width, height = notes.size(request.width, request.height, card)
         vae = self._vae(request.vae, entry)
         controls = self._controls(request.controls, entry)
@@ -82,11 +82,13 @@ class Resolver:
             count=_whole("count", request.count, 1, 1, COUNT_MAX),
             clip_skip=_whole("clip_skip", request.clip_skip, card.clip_skip, 0, 12),
             controls=controls,
+            adapters=stacking.adapters(request.adapters),
             **self._first_picture(request, (width, height), notes),
             vae=vae.name if vae else None,
             vae_id=self.library.content_id(vae) if vae else "",
         )
         params = self._seen(request, params, eyes, notes)
+        params = replace(params, embeddings=stacking.embeddings(params.prompt, params.negative_prompt))
         if not params.prompt and not params.controls:
             notes.lines.append("The prompt is empty, so the picture shows whatever the checkpoint likes.")
         return params, tuple(notes.lines)
@@ -157,18 +159,6 @@ class Resolver:
         entry = self.library.find(name, "vae")
         self._check(entry, checkpoint, "vae")
         return entry
-
-    def _refuse_adapters(self, request: GenerationRequest, checkpoint: ModelEntry) -> None:
-        """None can be applied yet; one that does not fit the checkpoint is told so, since that will not change."""
-        if not request.adapters:
-            return
-        names = {adapter.name for adapter in request.adapters}
-        for entry in (entry for kind in ADAPTERS for entry in self.library.entries(kind) if entry.name in names):
-            if (error := misfit(entry, checkpoint, self.library.entries(entry.kind))) is not None:
-                raise error
-        raise InvalidRequestError(
-            "This version of the studio cannot apply adapters yet.", field="adapters", hint="Leave the list empty."
-        )
 
     def _check(self, entry: ModelEntry, checkpoint: ModelEntry, field_name: str) -> None:
         if not entry.usable:

@@ -21,7 +21,19 @@ CORE = {
     "drawn",
 }
 SHARED = CORE | {"settings", "database", "presets", "strokes", "editing", "painting", "access", "accounts", "lock"}
-SERVICES = {"services", "edits", "models", "outcome", "resolve", "sight", "control_maps", "jobs", "library", "gallery"}
+SERVICES = {
+    "services",
+    "edits",
+    "models",
+    "outcome",
+    "resolve",
+    "stacking",
+    "sight",
+    "control_maps",
+    "jobs",
+    "library",
+    "gallery",
+}
 ENGINE = {"library", "control", "adapters", "engine"}
 APP = {"app", "server", "sharing"}  # the wiring, and the process around the page
 WIRING = APP | {"bench", "__main__"}  # these may import everything
@@ -31,7 +43,8 @@ MAY_IMPORT = {
     "library": SHARED,
     "gallery": SHARED,
     "jobs": SHARED,
-    "resolve": SHARED | {"library", "control_maps"},
+    "resolve": SHARED | {"library", "control_maps", "stacking"},
+    "stacking": SHARED | {"library"},
     "models": SHARED | {"library", "gallery"},
     "control_maps": SHARED | {"library"},
     "sight": SHARED | SERVICES,

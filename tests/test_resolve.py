@@ -3,7 +3,7 @@ from PIL import Image
 
 from studio.errors import AssetError, BaseModelMismatchError, InvalidRequestError, ModelNotFoundError
 from studio.library.index import Library
-from studio.params import AdapterRef, ControlUnit, GenerationRequest
+from studio.params import ControlUnit, GenerationRequest
 from studio.registry import load_registry
 from studio.resolve import Resolver
 from studio.settings import load_settings
@@ -86,7 +86,6 @@ def test_a_blank_seed_is_drawn(resolver, seed):
         ({"init_image": MAP, "strength": 1.5}, "strength"),
         ({"prompt": "a" * 20_001}, "prompt"),
         ({"controls": (ControlUnit(kind="smell", map=MAP),)}, "controls"),
-        ({"adapters": (AdapterRef(name="style"),)}, "adapters"),
         ({"checkpoint": "huge"}, "checkpoint"),
     ],
 )
