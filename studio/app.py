@@ -42,6 +42,8 @@ from studio.registry import load_registry
 from studio.resolve import Resolver
 from studio.services import Studio
 from studio.settings import BUILTIN, Settings
+from studio.shelf import Shelf
+from studio.stacks import SavedStacks
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -127,6 +129,8 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         presets_found=presets,
         accounts=Accounts(database),
         models=models,
+        shelf=Shelf(library),
+        stacks=SavedStacks(paths.presets / "stacks"),
         downloads=Downloads(
             Places(models=paths.models),
             offline=settings.offline,

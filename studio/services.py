@@ -39,8 +39,11 @@ from studio.presets import Preset
 from studio.prompts.words import unknown_words
 from studio.registry import Registry, find_annotator
 from studio.resolve import Resolver
+from studio.restored import fitted_here
 from studio.settings import Settings, save_preferences
+from studio.shelf import Shelf
 from studio.sight import Question, Sight
+from studio.stacks import SavedStacks
 from studio.strokes import clean_strokes, is_empty, rasterise
 
 log = logging.getLogger("studio")
@@ -86,6 +89,8 @@ class Studio:
     accounts: Accounts
     models: Models
     downloads: Downloads
+    shelf: Shelf
+    stacks: SavedStacks
     warnings: list[str] = field(default_factory=list[str])
     selected: tuple[ModelEntry, ...] = ()
 
@@ -252,11 +257,7 @@ class Studio:
     def read_settings(self, data: bytes, user: User) -> PictureSettings:
         """The settings that made a picture, from its own metadata, with notes on what could not be used."""
         found = read_png(data, lambda asset_id: self.has_asset(asset_id, user))
-        vae = found.request.vae
-        if vae is None or any(entry.name == vae for entry in self.library.entries("vae")):
-            return found
-        note = f"The autoencoder {vae[:60]} is not here; the checkpoint's own is used instead."
-        return replace(found, request=replace(found.request, vae=None), notes=(*found.notes, note))
+        return fitted_here(found, self.library)
 
     def gallery_page(
         self, user: User, *, query: str = "", starred: bool = False, before: int | None = None, limit: int = 60

@@ -20,7 +20,18 @@ CORE = {
     "skeleton",
     "drawn",
 }
-SHARED = CORE | {"settings", "database", "presets", "strokes", "editing", "painting", "access", "accounts", "lock"}
+SHARED = CORE | {
+    "settings",
+    "database",
+    "presets",
+    "stacks",
+    "strokes",
+    "editing",
+    "painting",
+    "access",
+    "accounts",
+    "lock",
+}
 SERVICES = {
     "services",
     "edits",
@@ -28,6 +39,8 @@ SERVICES = {
     "outcome",
     "resolve",
     "stacking",
+    "shelf",
+    "restored",
     "sight",
     "control_maps",
     "jobs",
@@ -45,6 +58,8 @@ MAY_IMPORT = {
     "jobs": SHARED,
     "resolve": SHARED | {"library", "control_maps", "stacking"},
     "stacking": SHARED | {"library"},
+    "shelf": SHARED | {"library", "models", "stacking"},
+    "restored": SHARED | {"library", "gallery", "stacking"},
     "models": SHARED | {"library", "gallery"},
     "control_maps": SHARED | {"library"},
     "sight": SHARED | SERVICES,

@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from studio.access import User, require
+from studio.api.adapters import adapters_router
 from studio.api.annotate import annotate_router
 from studio.api.bodies import UPLOAD_MAX, bug, for_guests, read_body, read_object, refusal, wrong_parameter
 from studio.api.docs import docs_page
@@ -71,6 +72,7 @@ def router(studio: Studio) -> APIRouter:
         assets_router,
         annotate_router,
         models_router,
+        adapters_router,
         downloads_router,
         studio_router,
     )
