@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from studio.engine.precision import device_name, installed, keep_choice, known_choices
 
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
+Changer = Callable[[Attention, Tensor, Tensor], tuple[Tensor, Tensor]]
 SLICE_BYTES = 256 * 2**20
 LAYERS = ((40, 4096), (64, 4096), (80, 1024), (160, 256))  # head width, length: SD 1.5 at 512 px, SDXL at 1024
 WORDS = 77
@@ -245,20 +246,21 @@ class Slots:
 
     Fields:
         pictures: What each cross-attention layer reads of pictures, by the layer's id.
-        hypernetworks: Modules for keys and values.
+        hypernetworks: What changes the states that a layer makes its keys and its values of, one after the other:
+            from the layer and both (B, length, width) to both.
         region_masks: Where each prompt counts: (regions, h, w), 0 to 1.
         references: Hidden states of other pictures, for self-attention.
     """
 
     pictures: dict[int, list[PictureKeys]] | None = None
-    hypernetworks: Any = None
+    hypernetworks: Sequence[Changer] | None = None
     region_masks: Any = None
     references: Sequence[Reference] | None = None
 
     @property
     def unknown(self) -> bool:
         """Whether one is filled that no layer heeds yet."""
-        return not (self.hypernetworks is self.region_masks is None)
+        return self.region_masks is not None
 
 
 class AttentionProcessor:
@@ -291,13 +293,12 @@ class AttentionProcessor:
         said = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         if encoder_hidden_states is not None and attn.norm_cross:
             said = attn.norm_encoder_hidden_states(said)
-        query, key, value = (
-            split_heads(t, attn.heads) for t in (attn.to_q(hidden_states), attn.to_k(said), attn.to_v(said))
-        )
+        query = split_heads(attn.to_q(hidden_states), attn.heads)
+        key, value = self._keys_and_values(attn, said)
         attended = self.kernel(query, key, value)
         if encoder_hidden_states is None and self.slots.references is not None:
             own = Own(query, key, value, attended)
-            attended = _look_at(self.slots.references, self.kernel, attn, hidden_states, own)
+            attended = self._look_at(attn, hidden_states, own)
         if encoder_hidden_states is not None and self.slots.pictures is not None:
             for seen in self.slots.pictures.get(id(attn), ()):
                 attended = torch.add(attended, self._of_picture(query, seen), alpha=seen.scale)
@@ -309,6 +310,13 @@ class AttentionProcessor:
             out = out + residual
         return out if attn.rescale_output_factor == 1 else out / attn.rescale_output_factor
 
+    def _keys_and_values(self, attn: Attention, said: Tensor) -> tuple[Tensor, Tensor]:
+        """Both (B, heads, length, head width), of what is attended to, (B, length, width)."""
+        for_keys = for_values = said
+        for changed in self.slots.hypernetworks or ():
+            for_keys, for_values = changed(attn, for_keys, for_values)
+        return split_heads(attn.to_k(for_keys), attn.heads), split_heads(attn.to_v(for_values), attn.heads)
+
     def _of_picture(self, query: Tensor, seen: PictureKeys) -> Tensor:
         """What attention to a picture's tokens adds at a scale of 1, (B, heads, length, head width)."""
         rows = len(query)
@@ -316,6 +324,30 @@ class AttentionProcessor:
         if seen.mask is not None:
             added = added * _mask_along(seen.mask, query.shape[2]).to(added)
         return added
+
+    def _look_at(self, attn: Attention, hidden: Tensor, own: "Own") -> Tensor:
+        """Self-attention that looks at references' features too; the pass over a reference only collects them.
+
+        Source: Mikubill/sd-webui-controlnet, discussion 1236, "reference-only".
+        """
+        attended = own.attended
+        for reference in self.slots.references or ():
+            if reference.writing:
+                reference.states[id(attn)] = hidden
+                return own.attended
+            if (bank := reference.states.get(id(attn))) is None:
+                continue
+            bank = bank.expand(len(hidden), -1, -1)
+            key, value = self._keys_and_values(attn, bank)
+            keys, values = torch.cat([own.key, key], 2), torch.cat([own.value, value], 2)
+            change = self.kernel(own.query, keys, values) - own.attended
+            if reference.guided:
+                half = len(change) // 2
+                change = torch.cat([change[:half] * (1 - reference.fidelity), change[half:]])
+            if reference.mask is not None:
+                change = change * _mask_along(reference.mask, own.query.shape[2]).to(change)
+            attended = attended + change * reference.scale
+        return attended
 
 
 @dataclass(frozen=True)
@@ -326,31 +358,6 @@ class Own:
     key: Tensor
     value: Tensor
     attended: Tensor
-
-
-def _look_at(references: Sequence[Reference], kernel: Kernel, attn: Attention, hidden: Tensor, own: Own) -> Tensor:
-    """Self-attention that looks at references' features too; the pass over a reference only collects them.
-
-    Source: Mikubill/sd-webui-controlnet, discussion 1236, "reference-only".
-    """
-    attended = own.attended
-    for reference in references:
-        if reference.writing:
-            reference.states[id(attn)] = hidden
-            return own.attended
-        if (bank := reference.states.get(id(attn))) is None:
-            continue
-        bank = bank.expand(len(hidden), -1, -1)
-        keys = torch.cat([own.key, split_heads(attn.to_k(bank), attn.heads)], 2)
-        values = torch.cat([own.value, split_heads(attn.to_v(bank), attn.heads)], 2)
-        change = kernel(own.query, keys, values) - own.attended
-        if reference.guided:
-            half = len(change) // 2
-            change = torch.cat([change[:half] * (1 - reference.fidelity), change[half:]])
-        if reference.mask is not None:
-            change = change * _mask_along(reference.mask, own.query.shape[2]).to(change)
-        attended = attended + change * reference.scale
-    return attended
 
 
 def _mask_along(mask: Tensor, length: int) -> Tensor:

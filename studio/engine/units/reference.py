@@ -38,14 +38,15 @@ class ReferenceUnit:
     def contribute(self, step: StepInput, residuals: Residuals) -> None:
         """Run the UNet over the picture at this step's noise, and keep what its self-attention layers saw.
 
-        A UNet call of one row more at each step that is on.
+        A UNet call of one row more at each step that is on. It sees the hypernetworks of the units before this one.
         """
         unet, setting = self._unet, self.setting
         assert unet is not None
         fidelity = 1.0 if setting.mode == "control" else 0.0 if setting.mode == "prompt" else self.fidelity
         seen = Reference(writing=True, scale=setting.scale, fidelity=fidelity, guided=step.guided, mask=setting.mask)
         slots, told = slots_of(unet), step.told()
-        before, slots.references = slots.references, [seen]
+        before = slots.references, slots.hypernetworks
+        slots.references, slots.hypernetworks = [seen], residuals.hypernetworks or None
         try:
             unet(
                 step.noised(self.latents, self.noise).to(step.sample),
@@ -55,6 +56,6 @@ class ReferenceUnit:
                 return_dict=False,
             )
         finally:
-            slots.references = before
+            slots.references, slots.hypernetworks = before
         seen.writing = False
         residuals.references.append(seen)

@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from studio.engine.attention import AttentionProcessor, PictureKeys, Reference, Slots
+from studio.engine.attention import AttentionProcessor, Changer, PictureKeys, Reference, Slots
 
 FALLOFF = 0.825
 MODES = ("balanced", "prompt", "control")
@@ -57,6 +57,7 @@ class Residuals:
         features: One tensor for each block on the way down (T2I-Adapters).
         pictures: What cross-attention layers read of pictures, by the layer's id (IP-Adapters).
         references: What self-attention layers see of other pictures.
+        hypernetworks: What changes the states that keys and values are made of, in order.
     """
 
     down: tuple[Tensor, ...] | None = None
@@ -64,6 +65,7 @@ class Residuals:
     features: tuple[Tensor, ...] | None = None
     pictures: dict[int, list[PictureKeys]] = field(default_factory=dict)
     references: list[Reference] = field(default_factory=list)
+    hypernetworks: list[Changer] = field(default_factory=list)
 
     def add(self, down: Sequence[Tensor], middle: Tensor) -> None:
         """Add another ControlNet's residuals to these."""
@@ -76,17 +78,18 @@ class Residuals:
 
     @contextmanager
     def shown(self, unet: UNet2DConditionModel) -> Generator[None]:
-        """Let the UNet's attention layers see the pictures and references until the block ends."""
-        if not self.pictures and not self.references:
+        """Let the UNet's attention layers heed the pictures, references and hypernetworks until the block ends."""
+        if not self.pictures and not self.references and not self.hypernetworks:
             yield
             return
         slots = slots_of(unet)
-        before = slots.pictures, slots.references
+        before = slots.pictures, slots.references, slots.hypernetworks
         slots.pictures, slots.references = self.pictures or None, self.references or None
+        slots.hypernetworks = self.hypernetworks or None
         try:
             yield
         finally:
-            slots.pictures, slots.references = before
+            slots.pictures, slots.references, slots.hypernetworks = before
 
 
 @dataclass(frozen=True, kw_only=True)
