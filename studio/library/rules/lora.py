@@ -10,42 +10,21 @@ from dataclasses import dataclass, field
 
 from studio.library.identity import BASE_NAMES, Identity, precision
 from studio.library.names import BASES_BY_WIDTH, Shape
+from studio.library.roles import role_of
 from studio.library.rules.subject import Subject
 
 PAIR = ("down", "up")
-SAME = "alpha dora_scale reshape_weight set_weight diff diff_b w_norm b_norm on_input".split()
-HADA = [f"hada_{name}" for name in "w1_a w1_b w2_a w2_b t1 t2".split()]
-LOKR = [f"lokr_{name}" for name in "w1 w1_a w1_b w2 w2_a w2_b t1 t2".split()]
-ROLES_OF_ONE: dict[str, str] = {  # what a tensor is of its module, by the last word of its name
-    **{name: name for name in (*SAME, *HADA, *LOKR)},
-    **dict.fromkeys(("oft_blocks", "oft_R", "oft_diag"), "oft"),
-    **dict.fromkeys(("boft_blocks", "boft_R"), "boft"),
-    **dict.fromkeys(("rescale", "boft_s", "scalar"), "scale"),
-    **dict.fromkeys(("magnitude_vector", "lora_magnitude_vector"), "dora_scale"),
-    "lora_A": "down",
-    "lora_B": "up",
-}
-ROLES_OF_TWO: dict[str, str] = {  # by its last two words
-    **{f"{name}.weight": f"glora_{name}" for name in ("a1", "a2", "b1", "b2")},
-    **dict.fromkeys(("lora_up.bias", "lora_B.bias"), "scale"),
-    "lora_magnitude_vector.weight": "dora_scale",
-    "lora_down.weight": "down",
-    "lora_up.weight": "up",
-    "lora_mid.weight": "mid",
-    "lora_A.weight": "down",
-    "lora_B.weight": "up",
-}
-ROLES_OF_THREE = {"lora_A.default.weight": "down", "lora_B.default.weight": "up"}
-WORDS = {"down.weight": "down", "up.weight": "up"}  # after one of:
-STEMS = ("_lora", ".lora", ".lora_linear_layer")
 FAMILIES = (  # which sort it is, by roles that a module of it has; the first one that fits
     ("loha", ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")),
     ("lokr", ("lokr_w1", "lokr_w2")),
     ("lokr", ("lokr_w1", "lokr_w2_a", "lokr_w2_b")),
     ("lokr", ("lokr_w1_a", "lokr_w1_b", "lokr_w2")),
     ("lokr", ("lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b")),
-    ("boft", ("boft",)),
-    ("oft", ("oft",)),
+    ("boft", ("boft_blocks",)),
+    ("boft", ("boft_R",)),
+    ("oft", ("oft_blocks",)),
+    ("oft", ("oft_R",)),
+    ("oft", ("oft_diag",)),
     ("glora", ("glora_a1", "glora_a2", "glora_b1", "glora_b2")),
     ("ia3", ("on_input", "ia3")),
     ("lora", PAIR),
@@ -151,9 +130,7 @@ def recognise(subject: Subject) -> Identity | None:
 def _modules(subject: Subject) -> Modules:
     found = Modules()
     for name, info in subject.tensors.items():
-        stem, role = _role(name)
-        if not role and name.endswith(".weight") and f"{name[:-7]}.on_input" in subject.tensors:
-            stem, role = name[:-7], "ia3"
+        stem, role = role_of(name, subject.tensors)
         if role:
             found.roles.setdefault(stem, {})[role] = info.shape
         elif not name.startswith("bundle_emb."):
@@ -161,30 +138,15 @@ def _modules(subject: Subject) -> Modules:
     return found
 
 
-def _role(name: str) -> tuple[str, str]:
-    """The module that a tensor belongs to and what it is of it; ("", "") for one that is no part of a change."""
-    stem, _, last = name.rpartition(".")
-    if role := ROLES_OF_ONE.get(last):
-        return stem, role
-    stem, _, before = stem.rpartition(".")
-    if role := ROLES_OF_TWO.get(two := f"{before}.{last}"):
-        return stem, role
-    if (role := WORDS.get(two)) and stem.endswith(STEMS):
-        return stem[: stem.rindex("lora") - 1], role
-    stem, _, third = stem.rpartition(".")
-    role = ROLES_OF_THREE.get(f"{third}.{two}", "")
-    return (stem, role) if role else ("", "")
-
-
 def _family(modules: Modules) -> str:
     """The sort that most modules are of; "" if no module is whole."""
     counts: Counter[str] = Counter()
     for roles in modules.roles.values():
         family = next((name for name, needed in FAMILIES if all(role in roles for role in needed)), "")
-        if family == "oft" and len(roles["oft"]) == 4:
+        if family == "oft" and len(roles.get("oft_blocks", ())) == 4:
             family = "boft"
         if family == "lora":
-            family = "dora" if "dora_scale" in roles else "lora"
+            family = "dora" if roles.keys() & {"dora_scale", "magnitude"} else "lora"
             family = "locon" if family == "lora" and (_is_kernel(roles["down"]) or "mid" in roles) else family
         counts[family] += 1
     del counts[""]
