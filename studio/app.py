@@ -38,6 +38,9 @@ from studio.messages import Hello
 from studio.models import Models
 from studio.outcome import job_view, result_saver
 from studio.presets import load_presets
+from studio.prompts.prepare import Sources
+from studio.prompts.styles import Style, read_styles
+from studio.prompts.wildcards import wildcard_files
 from studio.registry import load_registry
 from studio.resolve import Resolver
 from studio.services import Studio
@@ -125,7 +128,14 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         jobs=jobs,
         events=events,
         dispatcher=Dispatcher(jobs, events, wiring),
-        resolver=Resolver(library, registry, assets.exists, assets.open_image, settings.preferences.checkpoint),
+        resolver=Resolver(
+            library,
+            registry,
+            assets.exists,
+            assets.open_image,
+            settings.preferences.checkpoint,
+            lambda: prompt_sources(paths.root),
+        ),
         presets_found=presets,
         accounts=Accounts(database),
         models=models,
@@ -142,6 +152,18 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
     )
     models.ask = lambda path, mark: studio.dispatcher.identify(path, mark)
     return studio
+
+
+def prompt_sources(data: Path) -> Sources:
+    """What prompts draw from: wildcards/ and styles.csv of the data folder, as they are now."""
+
+    def styles() -> dict[str, Style]:
+        try:
+            return read_styles((data / "styles.csv").read_text("utf-8", "replace"))
+        except OSError:
+            return {}
+
+    return Sources(wildcard_files(data / "wildcards"), styles)
 
 
 def greeting(settings: Settings) -> Hello:

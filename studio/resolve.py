@@ -2,7 +2,7 @@
 
 import secrets
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from studio.library.fit import misfit
 from studio.library.index import Library, ModelEntry
 from studio.library.words import kind_word
 from studio.params import MASK_BLUR, ControlUnit, GenerationParams, GenerationRequest, check_range
+from studio.prompts.prepare import Prepared, Sources, prepare
 from studio.registry import Registry
 from studio.stacking import Stacking
 
@@ -42,13 +43,16 @@ class Eyes(Protocol):
 
 @dataclass(frozen=True)
 class Resolver:
-    """Chooses and checks. `has_asset` tells whether an asset id is known, `open_image` opens the picture of one."""
+    """Chooses and checks. `has_asset` tells whether an asset id is known, `open_image` opens the picture of one,
+    `sources` gives the wildcards and styles as they are now.
+    """
 
     library: Library
     registry: Registry
     has_asset: Callable[[str], bool]
     open_image: Callable[[str], Image.Image]
     default_checkpoint: str = ""
+    sources: Callable[[], Sources] = Sources
 
     def resolve(self, request: GenerationRequest, eyes: Eyes | None = None) -> tuple[GenerationParams, tuple[str, ...]]:
         """The params, and a sentence for each thing that was changed on the way.
@@ -60,12 +64,16 @@ class Resolver:
         entry = self.checkpoint(request.checkpoint)
         card = self.card(entry)
         stacking = Stacking(self.library, entry, notes.lines)
+        seed = _seed(request.seed)
+        typed = words(request, notes)
+        said = prepare(typed["prompt"], typed["negative_prompt"], seed, self.sources())
+        notes.lines += said.warnings
         width, height = notes.size(request.width, request.height, card)
         vae = self._vae(request.vae, entry)
         controls = self._controls(request.controls, entry)
         scheduler = request.scheduler or card.scheduler
         params = GenerationParams(
-            **words(request, notes),
+            **prompts(typed, said),
             checkpoint=entry.name,
             checkpoint_id=self.library.content_id(entry),
             width=width,
@@ -78,11 +86,11 @@ class Resolver:
             sigmas=self._sigmas(scheduler, request.sigmas or "default"),
             timestep_spacing=_one_of("timestep_spacing", request.timestep_spacing or card.timestep_spacing, SPACINGS),
             prediction_type=card.prediction_type,
-            seed=_seed(request.seed),
+            seed=seed,
             count=_whole("count", request.count, 1, 1, COUNT_MAX),
             clip_skip=_whole("clip_skip", request.clip_skip, card.clip_skip, 0, 12),
             controls=controls,
-            adapters=stacking.adapters(request.adapters),
+            adapters=stacking.adapters((*request.adapters, *stacking.tagged(said.tags))),
             **self._first_picture(request, (width, height), notes),
             vae=vae.name if vae else None,
             vae_id=self.library.content_id(vae) if vae else "",
@@ -315,6 +323,13 @@ def words(request: GenerationRequest, notes: _Notes) -> dict[str, str]:
             return typed | {"prompt": ""}
         case _:
             return typed
+
+
+def prompts(typed: Mapping[str, str], said: Prepared) -> dict[str, str]:
+    """The fields of params about words: what is said, and what was typed where that is something else."""
+    spoken = {"prompt": said.prompt.strip(), "negative_prompt": said.negative_prompt.strip()}
+    templates = {"template": "prompt", "negative_template": "negative_prompt"}
+    return spoken | {name: typed[of] for name, of in templates.items() if typed[of] != spoken[of]}
 
 
 def _eyes(eyes: Eyes | None) -> Eyes:

@@ -10,6 +10,7 @@ from studio.library.index import Library, ModelEntry
 from studio.library.words import base_word, kind_word
 from studio.params import ADAPTER_KINDS, AdapterRef, EmbeddingRef
 from studio.prompts.embeddings import find_embeddings, near_misses
+from studio.prompts.networks import NetworkTag
 
 NUMBERED = re.compile(r" \(\d+\)$")  # how the library tells files of one name apart
 SHORTEST_ID = 8
@@ -34,6 +35,14 @@ class Stacking:
         for name in dict.fromkeys(name for name in names if names.count(name) > 1):
             self.said.append(f"{name} is in the stack {names.count(name)} times; its weights add up.")
         return tuple(found)
+
+    def tagged(self, tags: Iterable[NetworkTag]) -> list[AdapterRef]:
+        """Adapters that tags of a prompt name. Raises: InvalidRequestError, for a weight out of range."""
+        tags = list(tags)
+        if any(tag.rank is not None for tag in tags):
+            self.said.append("A tag names how many rows of a LoRA count (dyn); here all of them do.")
+        names = ("name", "kind", "weight", "text_weight", "start", "end", "curve")
+        return [AdapterRef(**{name: getattr(tag, name) for name in names}) for tag in tags]
 
     def embeddings(self, *texts: str) -> tuple[EmbeddingRef, ...]:
         """The embeddings that these texts name; what nearly is one is said, and what is one for another base."""

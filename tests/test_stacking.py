@@ -136,3 +136,32 @@ def test_an_embedding_for_another_base_is_read_as_words_and_told(resolver):
 def test_a_word_that_is_nearly_an_embedding_is_told(resolver):
     _, notes = resolve(resolver, prompt="x", negative_prompt="bad-hand")
     assert "did you mean bad-hands" in notes[0]
+
+
+def test_tags_of_the_prompt_follow_the_list_and_are_no_words(resolver):
+    params, _ = resolve(resolver, AdapterRef(name="cat"), prompt="a dog <lora:ink:0.3:0.5>, <hypernet:mood> at night")
+    assert params.prompt == "a dog ,  at night"
+    assert params.template == "a dog <lora:ink:0.3:0.5>, <hypernet:mood> at night"
+    assert [(r.name[:3], r.kind, r.weight, r.text_weight) for r in params.adapters] == [
+        ("cat", "lora", 1, None),
+        ("ink", "lora", 0.5, 0.3),
+        ("moo", "hypernetwork", 1, None),
+    ]
+
+
+def test_a_tag_that_names_nothing_or_weighs_too_much_is_refused(resolver):
+    with pytest.raises(ModelNotFoundError, match="inc"):
+        resolve(resolver, prompt="a dog <lora:inc:1>")
+    with pytest.raises(InvalidRequestError, match="between -4 and 4"):
+        resolve(resolver, prompt="a dog <lora:ink:1e9>")
+
+
+def test_variants_are_drawn_by_the_seed_of_the_picture(resolver):
+    drawn = [resolve(resolver, prompt="a {red|blue|green} dog", seed=n)[0] for n in (1, 2, 3, 1)]
+    assert drawn[0] == drawn[3]
+    assert len({params.prompt for params in drawn}) > 1
+    assert {params.template for params in drawn} == {"a {red|blue|green} dog"}
+
+
+def test_a_plain_prompt_has_no_template(resolver):
+    assert resolve(resolver, prompt="a (red:1.2) dog")[0].template == ""
