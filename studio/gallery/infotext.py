@@ -12,6 +12,7 @@ from typing import Any
 
 from studio import __version__
 from studio.errors import InvalidRequestError
+from studio.gallery.networks import EMBEDDING_HASHES, LORA_HASHES, hashes, with_tags, without_tags
 from studio.params import ControlUnit, GenerationParams, GenerationRequest
 
 SAMPLERS = {
@@ -32,7 +33,7 @@ USUAL_PADDING = 32
 MIN_PAIRS = 3
 KEY = re.compile(r"\w[\w \-/]+")
 QUOTED = re.compile(r'"(?:\\.|[^\\"])+"')
-EXTRA_NETWORK = re.compile(r"<(lora|lyco|hypernet):([^<>]{1,200})>")
+OURS = "Maquette"
 SILENT_KEYS = {
     "Model hash",
     "VAE hash",
@@ -41,8 +42,8 @@ SILENT_KEYS = {
     "User",
     "RNG",
     "Schedule type",
-    "Lora hashes",
-    "TI hashes",
+    LORA_HASHES,
+    EMBEDDING_HASHES,
     "Emphasis",
 }
 
@@ -59,7 +60,7 @@ def write_infotext(params: GenerationParams) -> str:
     """The text for one picture: params of a count of 1."""
     pairs = ", ".join(f"{key}: {quote(value)}" for key, value in _values(params).items() if value is not None)
     negative = f"Negative prompt: {params.negative_prompt}" if params.negative_prompt else ""
-    return "\n".join(part for part in (params.prompt, negative, pairs) if part).strip()
+    return "\n".join(part for part in (with_tags(params), negative, pairs) if part).strip()
 
 
 def read_infotext(text: str) -> PictureSettings:
@@ -67,8 +68,7 @@ def read_infotext(text: str) -> PictureSettings:
     prompt, negative, values = split_infotext(text)
     reader = _Reader(values)
     fields = {
-        "prompt": reader.without_networks(prompt),
-        "negative_prompt": reader.without_networks(negative),
+        **reader.words(prompt, negative),
         "checkpoint": reader.take("Model", str),
         "vae": reader.vae(),
         "num_inference_steps": reader.take("Steps", int),
@@ -152,7 +152,7 @@ def _values(params: GenerationParams) -> dict[str, Any]:
         "Timestep spacing": params.timestep_spacing,
     }
     controls = {f"ControlNet {index}": _control(unit) for index, unit in enumerate(params.controls)}
-    return values | controls | {"App": f"Maquette {__version__}"}
+    return values | controls | hashes(params) | {"App": f"{OURS} {__version__}"}
 
 
 def _mask_values(params: GenerationParams) -> dict[str, Any]:
@@ -268,10 +268,13 @@ class _Reader:
             self.notes.append(f"The schedule {schedule[:40]!r} is not here; the plain one is used.")
         return found or "default"
 
-    def without_networks(self, prompt: str) -> str:
-        for kind, name in EXTRA_NETWORK.findall(prompt):
-            self.notes.append(f"The prompt used <{kind}:{name[:60]}>, which cannot be applied; it was taken out.")
-        return EXTRA_NETWORK.sub("", prompt).strip()
+    def words(self, prompt: str, negative: str) -> dict[str, Any]:
+        """The prompts without tags, and the adapters that these name; in a negative prompt they switch nothing on."""
+        ours = self.values.get("App", "").startswith(OURS)
+        prompt, adapters, notes = without_tags(prompt, self.values.get(LORA_HASHES, "") if ours else "")
+        self.notes += notes
+        words = {"prompt": prompt, "negative_prompt": without_tags(negative, "")[0]}
+        return words | ({"adapters": [vars(ref) for ref in adapters]} if adapters else {})
 
     def note_the_rest(self) -> None:
         rest = {key: value for key, value in self.values.items() if key not in SILENT_KEYS}

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from studio.gallery.infotext import parse_pairs, quote, read_infotext, split_infotext, write_infotext
+from studio.params import AdapterRef, EmbeddingRef
 from tests.gallery.samples import MODEL_ID, control, params
 
 FORGE = """masterpiece, a (castle:1.2) on a hill, <lora:oil_paint:0.8>
@@ -94,7 +95,8 @@ def test_params_come_back_through_the_text_without_a_note():
 
 def test_a_foreign_text_is_read_and_what_is_left_out_is_noted():
     read = read_infotext(FORGE)
-    assert read.request.to_dict() == {
+    assert read.request.adapters == (AdapterRef(name="oil_paint", weight=0.8),)
+    assert replace(read.request, adapters=()).to_dict() == {
         "prompt": "masterpiece, a (castle:1.2) on a hill, \nsecond line: with a colon",
         "negative_prompt": 'blurry, "bad" hands\nthird line',
         "checkpoint": "v1-5-pruned",
@@ -110,7 +112,7 @@ def test_a_foreign_text_is_read_and_what_is_left_out_is_noted():
         "clip_skip": 1,
     }
     notes = " ".join(read.notes)
-    for told in ("<lora:oil_paint:0.8>", "second pass", "control_canny", "Hires upscale"):
+    for told in ("second pass", "control_canny", "Hires upscale"):
         assert told in notes
 
 
@@ -223,3 +225,36 @@ def test_a_long_line_without_pairs_is_read_quickly():
 def test_a_model_name_cannot_break_the_control_unit():
     text = write_infotext(params(controls=(control(model="a, b: c"),)))
     assert parse_pairs(parse_pairs(text)["ControlNet 0"])["Model"] == f"a_ b_ c [{MODEL_ID[:8]}]"
+
+
+STACK = (
+    AdapterRef(name="oil_paint", id="ab" * 32, weight=0.8),
+    AdapterRef(name="detail", id="cd" * 32, weight=1, text_weight=0.5, end=0.6),
+    AdapterRef(name="mood", kind="hypernetwork", id="ef" * 32, weight=-0.25),
+)
+
+
+def test_adapters_are_written_as_tags_and_hashes():
+    embeddings = (EmbeddingRef(name="bad-hands", id="12" * 32),)
+    text = write_infotext(params(prompt="a house", adapters=STACK, embeddings=embeddings))
+    assert text.startswith("a house <lora:oil_paint:0.8> <lora:detail:0.5:1:end=0.6> <hypernet:mood:-0.25>\nSteps")
+    pairs = parse_pairs(text.split("\n")[-1])
+    assert pairs["Lora hashes"] == "oil_paint: ababababab, detail: cdcdcdcdcd"
+    assert pairs["TI hashes"] == "bad-hands: 1212121212"
+
+
+def test_a_stack_comes_back_from_the_text():
+    found = request_of(write_infotext(params(prompt="a house", adapters=STACK)))
+    assert found.prompt == "a house"
+    assert found.adapters == tuple(replace(ref, id=ref.id[:10] if ref.kind == "lora" else "") for ref in STACK)
+
+
+def test_tags_of_other_programs_are_read_without_their_hashes():
+    text = 'a <lora:ink:0.5>\nSteps: 2, Seed: 3, Size: 8x8, Lora hashes: "ink: 0123456789ab", Version: v1.10.1'
+    assert request_of(text).adapters == (AdapterRef(name="ink", weight=0.5),)
+
+
+def test_a_tag_that_weighs_too_much_is_left_out_with_a_word():
+    found = read_infotext("a <lora:ink:9>\nSteps: 2, Seed: 3, Size: 8x8")
+    assert (found.request.prompt, found.request.adapters) == ("a", ())
+    assert "<lora:ink:9> is left out" in found.notes[0]
