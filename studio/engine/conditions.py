@@ -13,6 +13,7 @@ from torch import Tensor
 from studio.control.fitting import fitted
 from studio.control.ip_adapter import IPAdapter
 from studio.engine import decoding
+from studio.engine.small import hypernetworks_of
 from studio.engine.store import Checkpoint, Store
 from studio.engine.units.controlnet import ControlNetUnit
 from studio.engine.units.ip_adapter import IPAdapterUnit
@@ -112,9 +113,9 @@ class Conditions:
 
 
 def wanted(params: GenerationParams, models: Mapping[str, ModelLocation]) -> list[ModelLocation]:
-    """The models of the controls that are on."""
+    """The models of the controls that are on, and the hypernetworks."""
     names = [name for control in _on(params) for name in (control.model_id, control.encoder_id) if name]
-    return [models[name] for name in names]
+    return [models[name] for name in names] + hypernetworks_of(params, models)
 
 
 def _on(params: GenerationParams) -> list[ControlUnit]:

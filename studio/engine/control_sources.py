@@ -1,10 +1,12 @@
-"""What control needs beside ControlNets, from folders and files: T2I-Adapters, IP-Adapters, image encoders."""
+"""What runs beside the UNet and is no ControlNet, from folders and files: T2I-Adapters, IP-Adapters, image encoders,
+hypernetworks."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from studio.adapters.hypernetworks import Hypernetwork, read_hypernetwork
 from studio.control.ip_adapter import IPAdapter
 from studio.engine.layouts import Place, folder_places
 from studio.engine.parts import Part, find_part
@@ -138,6 +140,11 @@ def read_ip_adapter(location: ModelLocation) -> IPAdapter:
             f"{location.name} is no IP-Adapter that can be used here: {error}.",
             hint="Plain ones and those of the plus kind can; those for faces need another encoder.",
         ) from error
+
+
+def open_hypernetwork(location: ModelLocation) -> Hypernetwork:
+    """A hypernetwork's file. Raises: ModelNotFoundError."""
+    return read_hypernetwork(open_weights(Path(location.path), location.name))
 
 
 def _config(folder: Path, location: ModelLocation) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from studio.engine.given import Given, read_source
 from studio.engine.prompt import Embedding
 from studio.engine.residency import is_out_of_memory
 from studio.engine.schedulers import build_scheduler
+from studio.engine.small import SmallFiles
 from studio.engine.stopwatch import Stopwatch
 from studio.engine.store import Checkpoint, Store
 from studio.engine.turbo import Turbo
@@ -85,6 +86,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.conditions = Conditions(self.store, self.load_image)
+        self.small = SmallFiles(self.store)
 
     @torch.inference_mode()
     def generate(
@@ -118,9 +120,10 @@ class Engine:
             vae = models[params.vae_id] if params.vae_id else None
             checkpoint = self.store.checkpoint(models[params.checkpoint_id], vae)
             source = read_source(params, self.load_image)
-            units = self.conditions.units(params, models, source.window)
+            units, notes = self.small.hypernetworks(params, models, checkpoint.unet)
+            units += self.conditions.units(params, models, source.window)
             placed = self.store.arrange(size_of_run(params, models), wanted(params, models), floor)
-            warnings += [line for line in placed.plan.sentences[:4] if placed.plan.rung]
+            warnings += notes + [line for line in placed.plan.sentences[:4] if placed.plan.rung]
         watch.phase("encoding")
         with timer("encode"), placed.phase("encode"):
             told, untold, notes = checkpoint.prompts.encode_pair(

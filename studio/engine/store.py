@@ -20,7 +20,7 @@ from diffusers.utils.logging import disable_progress_bar as quiet_diffusers
 from transformers.utils.logging import disable_progress_bar as quiet_transformers
 
 from studio.engine.attention import AttentionProcessor
-from studio.engine.control_sources import open_image_encoder, open_t2i_adapter, read_ip_adapter
+from studio.engine.control_sources import open_hypernetwork, open_image_encoder, open_t2i_adapter, read_ip_adapter
 from studio.engine.modules import copy_part, empty_module, full_config, holds
 from studio.engine.placement import HEADROOM, Plan, Rung, plan
 from studio.engine.preview import PreviewMap, fit_preview
@@ -45,6 +45,7 @@ FAILURES = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 PREVIEWS = 8
 ATTENDING = ("UNet2DConditionModel", "ControlNetModel", "ControlNetUnionModel")
 CONTROL_SOURCES = {"t2i_adapter": open_t2i_adapter, "image_encoder": open_image_encoder}
+READ_WHOLE = {"ip_adapter": read_ip_adapter, "hypernetwork": open_hypernetwork}
 KINDS = {
     "UNet2DConditionModel": "unet",
     "AutoencoderKL": "vae",
@@ -145,7 +146,7 @@ class Store:
 
     @torch.inference_mode(mode=False)
     def control(self, location: ModelLocation) -> Any:
-        """The ControlNet, T2I-Adapter, IP-Adapter or image encoder, loaded if it is not.
+        """The ControlNet, T2I-Adapter, IP-Adapter, image encoder or hypernetwork, loaded if it is not.
 
         Raises: ModelNotFoundError, if its files cannot be read.
         """
@@ -160,9 +161,9 @@ class Store:
         return slot.module
 
     def _control_slot(self, location: ModelLocation) -> Slot:
-        if location.kind == "ip_adapter":
-            adapter = read_ip_adapter(location).to(self.device, self.dtype).requires_grad_(False)
-            return Slot(adapter, Sizes.of(adapter, self.device))
+        if (read := READ_WHOLE.get(location.kind)) is not None:
+            module = read(location).to(self.device, self.dtype).requires_grad_(False)
+            return Slot(module, Sizes.of(module, self.device))
         part = CONTROL_SOURCES.get(location.kind, open_control)(location)
         slot = self._new_slot(part, self.dtype)
         copy_part(part, slot.module)

@@ -29,9 +29,7 @@ class HypernetworkUnit:
 
     def __post_init__(self) -> None:
         weighted = self.weighted
-        self.setting = Setting(
-            scale=weighted.weight, start=weighted.start, end=weighted.end, name=f"the hypernetwork {weighted.title}"
-        )
+        self.setting = Setting(scale=weighted.weight, start=weighted.start, end=weighted.end, name="hypernetwork")
 
     @contextmanager
     def attached(self, unet: UNet2DConditionModel) -> Generator[None]:

@@ -1,0 +1,100 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from studio.engine.small import SmallFiles
+from studio.errors import BaseModelMismatchError, ModelNotFoundError
+from studio.messages import ModelLocation
+from studio.params import AdapterRef, EmbeddingRef
+from tests import tiny
+from tests.adapters.hypernetwork_files import hypernetwork
+
+
+@pytest.fixture
+def with_file(models, tmp_path):
+    """The models, and the small files that were added beside them."""
+    known = dict(models)
+
+    def add(held, kind="hypernetwork", name="oil"):
+        ending, save = (".safetensors", save_file) if kind == "embedding" else (".pt", torch.save)
+        save(held, tmp_path / f"{name}{ending}")
+        known[f"id-{name}"] = ModelLocation(name, f"id-{name}", str(tmp_path / f"{name}{ending}"), kind, "tiny")
+        return known
+
+    return add
+
+
+def worn(*names, **changed):
+    refs = [AdapterRef(name=name, id=f"id-{name}", kind="hypernetwork", **changed) for name in names]
+    return tiny.params(adapters=tuple(refs))
+
+
+def picture(engine, params, models):
+    return engine.generate(params, models).pictures[0]
+
+
+def test_a_hypernetwork_changes_the_picture_and_then_it_is_off(engine, models, with_file):
+    files = with_file(hypernetwork((tiny.HIDDEN,)))
+    without = picture(engine, tiny.params(), models)
+    with_it = picture(engine, worn("oil"), files)
+    assert not np.array_equal(with_it, without)
+    assert np.array_equal(picture(engine, worn("oil"), files), with_it)
+    assert np.array_equal(picture(engine, tiny.params(), models), without)
+    assert np.array_equal(picture(engine, worn("oil", weight=0.0), files), without)
+
+
+def test_they_stack_in_the_order_of_the_params(engine, with_file):
+    with_file(hypernetwork((tiny.HIDDEN,)))
+    files = with_file(hypernetwork((tiny.HIDDEN,), {"activation_func": "relu"}, seed=4), name="wax")
+    first = picture(engine, worn("oil", "wax"), files)
+    assert not np.array_equal(first, picture(engine, worn("wax", "oil"), files))
+    assert not np.array_equal(first, picture(engine, worn("oil"), files))
+
+
+def test_widths_that_nothing_has_are_told(engine, with_file):
+    files = with_file(hypernetwork((8, tiny.HIDDEN, 24)))
+    (said,) = engine.generate(worn("oil"), files).warnings
+    assert said == "The hypernetwork oil is for features of width 8 and 24 too; this checkpoint has none."
+
+
+def test_a_hypernetwork_of_which_nothing_fits_is_refused_naming_widths(engine, with_file):
+    files = with_file(hypernetwork((8,)))
+    with pytest.raises(BaseModelMismatchError, match=r"oil was made for features of widths 8, and .* of widths 16"):
+        engine.generate(worn("oil"), files)
+
+
+def test_one_that_cannot_be_read_is_a_sentence(engine, models, with_file, tmp_path):
+    files = with_file({8: "nothing"})
+    with pytest.raises(ModelNotFoundError, match="oil"):
+        engine.generate(worn("oil"), files)
+    (tmp_path / "oil.pt").unlink()
+    with pytest.raises(ModelNotFoundError, match="cannot be read"):
+        engine.generate(worn("oil"), files)
+
+
+def vectors(engine, files, name="oil"):
+    checkpoint = engine.store.checkpoint(files["id-tiny"])
+    params = replace(tiny.params(), embeddings=(EmbeddingRef(name=name, id=f"id-{name}"),))
+    return SmallFiles(engine.store).embeddings(params, files, checkpoint.prompts)
+
+
+def test_embeddings_are_read_for_the_text_encoder(engine, with_file):
+    rows = torch.randn(2, tiny.HIDDEN)
+    found, said = vectors(engine, with_file({"emb_params": rows}, "embedding"))
+    assert torch.equal(found["oil"][0], rows)
+    assert len(found["oil"]) == 1
+    assert not said
+
+
+def test_an_embedding_of_another_width_is_refused(engine, with_file):
+    files = with_file({"emb_params": torch.ones(1, 768)}, "embedding")
+    with pytest.raises(BaseModelMismatchError, match="of width 768, and the checkpoint for a text encoder of width 16"):
+        vectors(engine, files)
+
+
+def test_what_no_text_encoder_reads_is_told(engine, with_file):
+    files = with_file({"clip_l": torch.ones(1, tiny.HIDDEN), "t5xxl": torch.ones(1, 32)}, "embedding")
+    assert vectors(engine, files)[1] == ["The embedding oil holds t5xxl too, which no text encoder here reads."]
