@@ -46,12 +46,13 @@ SPELLINGS = (
     ("PEFT's", ("base_model.model.",)),
     ("diffusers'", ("unet.", "text_encoder.", "text_encoder_2.", "transformer.")),
 )
+MOTION = "motion_modules"  # they lie within a UNet's blocks
 OTHERS = tuple(
     (what, re.compile(pattern))
     for what, pattern in (
         ("FLUX.1", r"double_blocks_\d|(^|_)single_blocks_\d|single_transformer_blocks_\d"),
         ("Stable Diffusion 3", r"joint_blocks_\d|^lora_te3_"),
-        ("an AnimateDiff motion module", r"motion_modules|temporal_transformer"),
+        ("an AnimateDiff motion module", rf"{MOTION}|temporal_transformer"),
         (
             "a transformer such as FLUX.1's or Stable Diffusion 3's",
             r"transformer_blocks_\d+_attn_(to|add)|^transformer_",
@@ -193,7 +194,7 @@ def _signs(modules: Modules) -> Signs:
         module = stem.replace(".", "_")
         if module.startswith(PRIOR):
             signs.other = "Stable Cascade"
-        elif (place := UNET_PLACE.search(module)) and "motion_modules" not in module:
+        elif (place := UNET_PLACE.search(module)) and MOTION not in module:
             signs.places.add(place[0])
             if depth := UNET_DEPTH.search(module):
                 signs.places.add(depth[0])
