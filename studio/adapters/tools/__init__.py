@@ -1,0 +1,1 @@
+"""Tools that make files of files: adapters merged, resized, extracted and respelled, checkpoints merged."""
