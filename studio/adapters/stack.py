@@ -6,7 +6,7 @@ side by side, the weights multiplied into the first; every other change is added
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import torch
@@ -71,7 +71,7 @@ Stack = Sequence[Weighted]
 Recipe = tuple[tuple[str, float], ...]  # ids and weights: what was added to a parameter, in order
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Term:
     """What one adapter of a stack adds to one parameter."""
 
@@ -83,20 +83,26 @@ class Term:
 Terms = tuple[Term, ...]
 
 
-def terms_of(stack: Stack, step: tuple[int, int] | None = None) -> dict[str, Terms]:
-    """What is added to each parameter, in the order of the stack; what weighs nothing is left out.
-
-    Args:
-        step: Which of how many, from 0. None: before all steps, when those that move weigh nothing in the UNet.
-    """
+def terms_of(stack: Stack) -> dict[str, Terms]:
+    """What is added to each parameter at the height of the curves, in the order of the stack, without what weighs 0."""
     found: dict[str, Terms] = {}
     for adapter in stack:
-        share = adapter.course(*step) if step else float(not adapter.moves)
         for name, delta in adapter.deltas.items():
-            weight = adapter.weight_of(name) * (share if name.startswith(UNET) else 1.0)
-            if weight:
+            if weight := adapter.weight_of(name):
                 found[name] = (*found.get(name, ()), Term(adapter, delta, weight))
     return found
+
+
+def at_step(terms: Mapping[str, Terms], index: int, count: int) -> dict[str, Terms]:
+    """What is added at step `index` of `count`, from 0; to a text encoder always the same."""
+    return {name: now for name, all_ in terms.items() if (now := _shares(all_, index, count, name))}
+
+
+def _shares(terms: Terms, index: int, count: int, name: str) -> Terms:
+    if not name.startswith(UNET) or not any(term.adapter.moves for term in terms):
+        return terms
+    now = (replace(term, weight=term.weight * term.adapter.course(index, count)) for term in terms)
+    return tuple(term for term in now if term.weight)
 
 
 def recipe_of(terms: Iterable[Term]) -> Recipe:
@@ -149,8 +155,7 @@ def side_by_side(terms: Terms, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _alone(pristine: Tensor, term: Term) -> Tensor:
-    """Computed on the host, where the file's tensors lie."""
-    change = term.delta.of(pristine.cpu().float(), term.weight).to(pristine.device)
+    change = term.delta.of(pristine.float(), term.weight).to(pristine.device)
     if not _is_finite(change):
         raise _not_numbers(term)
     return change

@@ -28,6 +28,7 @@ from studio.engine.attention import choose_kernel
 from studio.engine.conditions import to_unit_range
 from studio.engine.generate import Engine, Watch, encode
 from studio.engine.precision import choose_device, choose_precision
+from studio.engine.stack import Adapted
 from studio.engine.store import Checkpoint, Store
 from studio.library.index import Library
 from studio.messages import ModelLocation
@@ -81,7 +82,7 @@ class Bench:
         unet, vae = checkpoint.unet, checkpoint.vae
         side = self.params.width // checkpoint.factor
         sample = torch.randn(2, unet.config.in_channels, side, side, device=unet.device, dtype=unet.dtype)
-        told = checkpoint.prompts.encode(self.params.prompt, 0).tokens.to(unet.dtype).expand(2, -1, -1)
+        told = checkpoint.prompts.encode(self.params.prompt).tokens.to(unet.dtype).expand(2, -1, -1)
         for timestep in torch.linspace(999, 1, self.params.num_inference_steps).long():
             unet(sample, timestep, encoder_hidden_states=told, return_dict=False)
         vae.decode(sample[:1].to(vae.dtype), return_dict=False)
@@ -231,7 +232,8 @@ def random_checkpoint(store: Store, location: ModelLocation) -> Checkpoint:
     text = CLIPTextModel(config).to(store.dtype).eval()
     noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
     prompts = PromptEncoder((Reader(tokenizer, text),), "random")
-    return Checkpoint(location, unet, vae, prompts, noise, vae_key="random")
+    adapted = {"unet": Adapted("unet", unet, None)}
+    return Checkpoint(location, unet, vae, prompts, noise, vae_key="random", adapted=adapted)
 
 
 def draw_house() -> Image.Image:

@@ -88,7 +88,7 @@ class Fp8Layers:
         Raises: ValueError, if that is done already, or the module is being streamed; whatever the device raises, with
         the module as it was.
         """
-        if self._layers or any(type(layer) in STORED.values() for layer in self.module.modules()):
+        if self._layers or any(map(is_fp8, self.module.modules())):
             raise ValueError("this module is stored in fp8 already")
         self._refuse_streamed()
         self._names = self.module.state_dict(keep_vars=True)
@@ -160,6 +160,11 @@ def to_fp8(weight: Tensor) -> tuple[Tensor, Tensor]:
     fraction, exponent = math.frexp(largest / LARGEST)
     scale = math.ldexp(1.0, exponent - (fraction == 0.5)) if largest else 1.0
     return (wide / scale).to(FP8), torch.tensor(scale, device=weight.device)
+
+
+def is_fp8(layer: nn.Module) -> bool:
+    """Whether the layer's weight is stored in 8 bits now."""
+    return type(layer) in STORED.values()
 
 
 def supports_fp8(device: torch.device) -> bool:

@@ -40,6 +40,11 @@ class OpenFile:
                 raise OSError(f"{self.path.name} has become shorter while it was read")
             done += got
 
+    def check(self, end: int) -> None:
+        """Raises: OSError, if the file ends before that byte by now."""
+        if os.fstat(self.stream.fileno()).st_size < end:
+            raise OSError(f"{self.path.name} has become shorter while it was read")
+
     def _read_some(self, start: int, into: memoryview) -> int:
         if hasattr(os, "preadv"):
             return os.preadv(self.stream.fileno(), [into], start)

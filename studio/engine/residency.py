@@ -134,7 +134,7 @@ class Arrangement:
     observer: Callable[[str, str], None] = field(default=lambda _event, _name: None)
     meter: Meter | None = None
     learn: Callable[[str, int], None] = field(default=lambda _phase, _peak: None)
-    _attached: list[Callable[[], None]] = field(default_factory=list)
+    _attached: list[Fp8Layers | StreamedLayers] = field(default_factory=list)
 
     def begin(self) -> None:
         """Move guests out, and store the parts in use as the plan says. If that fails, nothing stays attached."""
@@ -168,6 +168,11 @@ class Arrangement:
             if aside:
                 self._bring_in()
 
+    def stored(self, module: Any) -> Fp8Layers | None:
+        """What keeps the module's weights in 8 bits now, and writes them; None, if nothing does."""
+        held = (layers for layers in self._attached if isinstance(layers, Fp8Layers))
+        return next((layers for layers in held if layers.module is module), None)
+
     def _guests(self) -> list[Resident]:
         return [self.parts[name] for name in self.plan.evicted if name in self.parts]
 
@@ -185,15 +190,15 @@ class Arrangement:
             else:
                 self._move(part, self.device)
 
-    def _attach(self, how: str, name: str, layers: Any) -> None:
+    def _attach(self, how: str, name: str, layers: Fp8Layers | StreamedLayers) -> None:
         self.observer(how, name)
         layers.attach()
-        self._attached.append(layers.detach)
+        self._attached.append(layers)
 
     def end(self) -> None:
         """Detach in the opposite order; what was streamed goes back to the host that it came from."""
         while self._attached:
-            self._attached.pop()()
+            self._attached.pop().detach()
 
     def _move(self, part: Resident, device: torch.device) -> None:
         if any(t.device.type != device.type for t in part.module.parameters()):

@@ -19,8 +19,10 @@ import torch
 from diffusers.utils.logging import disable_progress_bar as quiet_diffusers
 from transformers.utils.logging import disable_progress_bar as quiet_transformers
 
+from studio.adapters.stack import Stack
 from studio.engine.attention import AttentionProcessor
 from studio.engine.control_sources import open_hypernetwork, open_image_encoder, open_t2i_adapter, read_ip_adapter
+from studio.engine.fp8 import Fp8Layers
 from studio.engine.modules import copy_part, empty_module, full_config, holds
 from studio.engine.placement import HEADROOM, Plan, Rung, plan
 from studio.engine.preview import PreviewMap, fit_preview
@@ -37,6 +39,7 @@ from studio.engine.residency import (
     need_of,
 )
 from studio.engine.sources import Part, Source, open_checkpoint, open_control
+from studio.engine.stack import Adapted, Dressed, adapted_of, dress, words_of
 from studio.engine.working_sets import RunSize, WorkingSets
 from studio.errors import ModelNotFoundError, OutOfMemoryError
 from studio.messages import ModelLocation
@@ -60,11 +63,13 @@ INCIDENTAL |= {"force_upcast"}
 
 @dataclass
 class Slot:
-    """A living module. contents: the parts whose bytes it holds, as "model id/part"; several when they are equal."""
+    """A living module. contents: the parts whose bytes it holds, as "model id/part"; several when they are equal;
+    adapted: what is merged into these."""
 
     module: Any
     sizes: Sizes
     contents: list[str] = field(default_factory=list)
+    adapted: Adapted | None = None
     used: float = 0.0
 
     @property
@@ -75,7 +80,8 @@ class Slot:
 
 @dataclass
 class Checkpoint:
-    """A loaded checkpoint. noise: its scheduler configuration; vae_key names the autoencoder's weights."""
+    """A loaded checkpoint. noise: its scheduler configuration; vae_key, words_key: names of the autoencoder's weights
+    and of the text encoders' own; adapted: the parts that adapters change, by name."""
 
     location: ModelLocation
     unet: Any
@@ -84,6 +90,8 @@ class Checkpoint:
     noise: dict[str, Any]
     vae_key: str
     vae_location: ModelLocation | None = None
+    words_key: str = ""
+    adapted: Mapping[str, Adapted] = field(default_factory=dict[str, Adapted])
     previews: OrderedDict[str, PreviewMap] = field(default_factory=OrderedDict)
 
     @property
@@ -143,6 +151,19 @@ class Store:
         with self._loading(location.name):
             self.current = self._load(open_checkpoint(location, vae), location, vae)
         return self.current
+
+    def dress(self, stack: Stack) -> Dressed:
+        """Let the current checkpoint wear these adapters and no others.
+
+        Raises: ModelNotFoundError or InvalidRequestError, as `stack.dress` does.
+        """
+        assert self.current is not None
+        worn = dress(self.current.adapted, stack, self._stored, self.device)
+        self.current.prompts.key = self.current.words_key + words_of(stack)
+        return worn
+
+    def _stored(self, module: Any) -> Fp8Layers | None:
+        return self.arrangement.stored(module) if self.arrangement else None
 
     @torch.inference_mode(mode=False)
     def control(self, location: ModelLocation) -> Any:
@@ -298,26 +319,31 @@ class Store:
         readers = [
             Reader(made.result(), slots[name].module) for made, (_, name) in zip(tokenizers, encoders, strict=True)
         ]
+        words = "+".join(slots[name].key for _, name in encoders)
         return Checkpoint(
             location=location,
             unet=slots["unet"].module,
             vae=slots["vae"].module,
             prompts=PromptEncoder(
                 readers=tuple(readers),
-                key="+".join(slots[name].key for _, name in encoders),
+                key=words,
                 large=len(readers) > 1,
                 cache=self._embeddings,
             ),
             noise=source.noise,
             vae_key=slots["vae"].key,
             vae_location=vae,
+            words_key=words,
+            adapted={held.name: held for slot in slots.values() if (held := slot.adapted) is not None},
             previews=self._previews,
         )
 
     def _hold(self, part: Part, content: str) -> Slot:
-        """The slot for parts of that architecture, with this part's bytes in it."""
+        """The slot for parts of that architecture, with this part's bytes in it and no adapter on them."""
         key, dtype = self._slot_key(part), self._dtype_of(part)
         slot = self.slots.get(key)
+        if slot is not None and slot.adapted and (content in slot.contents or slot.adapted.name in TEXT_ENCODERS):
+            slot.adapted.wear({})  # else a copy follows
         if slot is None:
             slot = self._new_slot(part, dtype)
         elif content not in slot.contents and part.class_name != "UNet2DConditionModel" and holds(slot.module, part):
@@ -325,9 +351,9 @@ class Store:
         slot.used = time.monotonic()
         if content not in slot.contents:
             self.slots.pop(key, None)  # half a copy must not be taken for a whole one
-            slot.contents = []
+            slot.contents, slot.adapted = [], None
             copy_part(part, slot.module)
-            slot.contents = [content]
+            slot.contents, slot.adapted = [content], adapted_of(part, content, slot.module)
         self.slots[key] = slot
         return slot
 

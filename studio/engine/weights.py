@@ -30,6 +30,7 @@ class Weights:
     """The tensors of a file, or of several that belong together. title: what a person calls it; shapes by name.
 
     stretches: Where tensors lie whose bytes can be read as they are.
+    mapped: Whether the tensors are views of the file, and no memory of this program.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Weights:
     metadata: Mapping[str, str]
     readers: Mapping[str, Callable[[str], Tensor]]
     stretches: Mapping[str, Stretch] = field(default_factory=dict[str, Stretch])
+    mapped: bool = True
 
     def names(self) -> Sequence[str]:
         """The names of all tensors."""
@@ -88,6 +90,7 @@ def open_folder(folder: Path, title: str) -> Weights:
         parts[0].metadata,
         {name: reader for part in parts for name, reader in part.readers.items()},
         {name: stretch for part in parts for name, stretch in part.stretches.items()},
+        all(part.mapped for part in parts),
     )
 
 
@@ -103,12 +106,13 @@ def _open_safetensors(file: Path, title: str) -> Weights:
         for name, info in header.tensors.items()
         if info.dtype in PLAIN
     }
-    read = partial(_view, mapping, header.tensors)
+    read = partial(_view, plain, mapping, header.tensors)
     return Weights(title, shapes, header.metadata, dict.fromkeys(shapes, read), stretches)
 
 
-def _view(mapping: mmap.mmap, tensors: Mapping[str, TensorInfo], name: str) -> Tensor:
+def _view(file: OpenFile, mapping: mmap.mmap, tensors: Mapping[str, TensorInfo], name: str) -> Tensor:
     info = tensors[name]
+    file.check(info.end)  # a mapping of what is no longer there ends the process
     if info.start == info.end:
         return torch.empty(info.shape, dtype=TYPES[info.dtype])
     flat = torch.frombuffer(mapping, dtype=TYPES[info.dtype], count=math.prod(info.shape), offset=info.start)

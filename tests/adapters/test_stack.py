@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from studio.adapters.delta import LowRank
-from studio.adapters.stack import Weighted, merge, recipe_of, terms_of
+from studio.adapters.stack import Weighted, at_step, merge, recipe_of, terms_of
 from studio.errors import InvalidRequestError
 
 NAME = "unet.layer.weight"
@@ -154,9 +154,14 @@ def test_text_encoders_take_the_weight_where_none_is_said():
 def test_a_range_is_open_as_a_controls_range_is():
     one = adapter(Share(1), 1.0, start=0.2, end=0.6)
     assert [one.course(i, 10) for i in range(10)] == [0, 0, 1, 1, 1, 1, 0, 0, 0, 0]
-    assert not terms_of([one])
-    assert terms_of([one], (3, 10))
-    assert terms_of([adapter(Share(1), 1.0, "text_encoder.x", start=0.9)])
+    terms = terms_of([adapter(Share(1), 0.5), one])[NAME]
+    assert [recipe_of(at_step({NAME: terms}, i, 10)[NAME]) for i in (1, 2)] == [recipe_of(terms[:1]), recipe_of(terms)]
+    assert not at_step(terms_of([one]), 1, 10)
+
+
+def test_the_words_are_read_with_the_whole_weight():
+    terms = terms_of([adapter(Share(1), 0.5, "text_encoder.x", start=0.9, curve="fall")])
+    assert at_step(terms, 0, 10) == terms
 
 
 def test_what_rises_and_what_falls_make_up_what_is_constant():
