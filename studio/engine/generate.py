@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from studio.engine import decoding
+from studio.engine.adapters import AdapterFiles
 from studio.engine.conditions import Conditions, LoadImage, wanted
 from studio.engine.denoise import Denoising, Step
 from studio.engine.given import Given, read_source
@@ -86,6 +87,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.conditions = Conditions(self.store, self.load_image)
+        self.adapters = AdapterFiles()
         self.small = SmallFiles(self.store)
 
     @torch.inference_mode()
@@ -124,6 +126,10 @@ class Engine:
             units += self.conditions.units(params, models, source.window)
             placed = self.store.arrange(size_of_run(params, models), wanted(params, models), floor)
             warnings += notes + [line for line in placed.plan.sentences[:4] if placed.plan.rung]
+            stack, notes = self.adapters.stack(params.adapters, models, checkpoint.adapted)
+            warnings += [note for note in notes if note not in warnings]
+            worn = self.store.dress(stack)
+            units = [worn, *units] if worn.moves else units
         watch.phase("encoding")
         with timer("encode"), placed.phase("encode"):
             told, untold, notes = checkpoint.prompts.encode_pair(
@@ -140,7 +146,7 @@ class Engine:
         seeds = [params.seed + i for i in range(params.count)]
         for start in range(0, params.count, BATCH):
             watch.phase("denoising")
-            with timer("denoise"), placed.phase("denoise"), self._boosted(checkpoint, units) as troubles:
+            with timer("denoise"), placed.phase("denoise"), worn.shown(), self._boosted(checkpoint, units) as troubles:
                 latents = run.denoise(seeds[start : start + BATCH], start)
             warnings += troubles
             watch.phase("decoding")
