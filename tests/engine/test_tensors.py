@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from studio.engine import tensors
-from studio.engine.tensors import DTYPES, write_tensors
+from studio.engine.tensors import DTYPES, Computed, write_tensors
 from studio.errors import StorageError
 from studio.library.header import read_header
 
@@ -86,3 +87,32 @@ def test_the_header_is_json_of_a_length_that_eight_divides(tmp_path):
     length = int.from_bytes(data[:8], "little")
     assert length % 8 == 0
     assert json.loads(data[8 : 8 + length])["a"] == {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}
+
+
+def test_a_tensor_may_be_made_when_its_turn_comes(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        return torch.arange(6.0).reshape(2, 3)
+
+    told = []
+    computed = Computed((2, 3), torch.float32, make)
+    write_tensors(tmp_path / "m", {"a": rows(torch.ones(3)), "b": computed}, None, lambda *now: told.append(now))
+    assert torch.equal(load_file(tmp_path / "m")["b"], make())
+    assert len(made) == 2
+    assert told == [(12, 36), (36, 36)]
+
+
+def test_what_is_made_otherwise_than_promised_leaves_no_file(tmp_path):
+    with pytest.raises(ValueError, match="b was made"):
+        write_tensors(tmp_path / "m", {"b": Computed((2, 3), torch.float32, lambda: torch.ones(3, 2))})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensors.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=10))
+    computed = Computed((10**9,), torch.float32, lambda: pytest.fail("was made"))
+    with pytest.raises(StorageError, match=r"m needs 4\.00 GB, and .* has 0\.00 GB left"):
+        write_tensors(tmp_path / "m", {"b": computed})
+    assert list(tmp_path.iterdir()) == []
