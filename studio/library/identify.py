@@ -11,7 +11,7 @@ from studio.library.header import SAFETENSORS, Header, HeaderError, read_values,
 from studio.library.identity import Identity, guess_control_kind
 from studio.library.pickles import header_of, read_pickle_values
 from studio.library.rules import autoencoder, checkpoint, control, image, lora, newer, small, upscaler
-from studio.library.rules.subject import Subject
+from studio.library.rules.subject import STARTER, Subject
 
 __all__ = [
     "DESCRIPTIONS",
@@ -37,7 +37,6 @@ RULES: tuple[Callable[[Subject], Identity | None], ...] = (  # the first that an
 )
 CONFIGURATION_MAX = 1 << 16
 ADAPTERS = ("lora", "embedding", "hypernetwork")  # a reason against one is that its base model is not known
-STARTER = "maquette.base"  # in the metadata of files that were made from a starter pack
 
 
 def identify(path: Path, place: str = "") -> Identity:

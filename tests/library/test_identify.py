@@ -213,6 +213,27 @@ def test_words_that_a_file_says_to_use_it_by_are_kept(tmp_path):
     assert found.trigger_words == ("sks dog", "photo")
 
 
+@pytest.mark.parametrize(
+    ("counted", "words"),
+    [
+        ('{"10_sks dog": {"sks dog": 20, " grass": 9}, "5_more": {"sks dog": 4, "park": 21}}', ("sks dog", "park")),
+        ("{}", ()),
+        ("[3]", ()),
+        ('{"a": {"b": "many"}}', ()),
+        ('{"a": 3}', ()),
+        ("no json", ()),
+    ],
+)
+def test_tags_that_most_captions_had_are_its_words(tmp_path, counted, words):
+    found = of(tmp_path, lora("sd1", only="mid_block"), metadata={"ss_tag_frequency": counted})
+    assert found.trigger_words == words
+
+
+def test_an_embedding_of_a_starter_may_have_any_width(tmp_path):
+    found = of(tmp_path, {"emb_params": (2, 192)}, metadata={"maquette.base": "starter-0ff5dfae"})
+    assert (found.kind, found.width, found.usable) == ("embedding", 192, True)
+
+
 def test_a_file_that_was_made_from_a_starter_names_its_base(tmp_path):
     found = of(tmp_path, {"emb_params": (2, 768)}, metadata={"maquette.base": "starter-0ff5dfae"})
     assert (found.kind, found.base) == ("embedding", "starter-0ff5dfae")

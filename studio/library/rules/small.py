@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from studio.library.header import shown
 from studio.library.identity import Identity, precision
 from studio.library.names import PLANS
-from studio.library.rules.subject import FLOATS, Subject
+from studio.library.rules.subject import FLOATS, STARTER, Subject
 
 WIDTHS = {768: "sd1", 1024: "sd2"}  # of a token's vector where there is one text encoder
 TWO = {"clip_l": 768, "clip_g": 1280}  # SDXL's encoders
@@ -73,7 +73,8 @@ def _token(subject: Subject, name: str) -> Token | None:
     shape = (1, *info.shape) if len(info.shape) == 1 else info.shape
     if len(shape) != 2 or info.dtype not in FLOATS or not 1 <= shape[0] <= VECTORS_MAX:
         return None
-    return Token(shape[0], shape[1]) if shape[1] in (*WIDTHS, *TWO.values(), 4096) else None
+    known = shape[1] in (*WIDTHS, *TWO.values(), 4096) or STARTER in subject.header.metadata
+    return Token(shape[0], shape[1]) if known else None
 
 
 def _is_word(subject: Subject, name: str) -> bool:

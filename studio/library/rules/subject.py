@@ -1,6 +1,8 @@
 """What a rule sees of a file, and how a rule compares it with what it knows."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +23,8 @@ ARCHITECTURES = (  # what trainers write into a file's metadata, by how it begin
     ("stable-diffusion-v1", "sd1"),
     ("sd_v1", "sd1"),
 )
+STARTER = "maquette.base"  # in the metadata of files that were made from a starter pack
+TAUGHT_MAX, OFTEN = 8, 0.75
 SAYS_BASE = ("modelspec.architecture", "ss_base_model_version")
 
 
@@ -85,7 +89,22 @@ class Subject:
     def triggers(self) -> tuple[str, ...]:
         """Words that the file says to use it by."""
         said = self.header.metadata.get("modelspec.trigger_phrase", "")
-        return tuple(word for part in said.split(",") if (word := shown(part.strip())))[:20]
+        words = [word for part in said.split(",") if (word := shown(part.strip()))]
+        return tuple(words or self._taught)[:20]
+
+    @property
+    def _taught(self) -> list[str]:
+        """The tags that most captions had that it was trained with, as kohya-ss/sd-scripts counts them by folder."""
+        try:
+            counted = json.loads(self.header.metadata.get("ss_tag_frequency", ""))
+            total: Counter[str] = Counter()
+            for tags in counted.values():
+                total.update({str(tag).strip(): int(count) for tag, count in tags.items()})
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return []
+        most = max(total.values(), default=0)
+        often = [tag for tag, count in total.most_common(TAUGHT_MAX) if tag and count >= OFTEN * most]
+        return [shown(tag) for tag in often]
 
     def name_has(self, pattern: str) -> bool:
         """Whether the file's name speaks of it. A guess: for what tensors cannot tell."""
