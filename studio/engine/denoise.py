@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,32 @@ class Step:
     guess: Tensor
 
 
+@dataclass(frozen=True)
+class Joined:
+    """A further prompt that counts beside the first: its weight, its embeddings (N, L, D), and what goes with them."""
+
+    weight: float
+    prompt_embeds: Tensor
+    added: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What the UNet is told at a step.
+
+    Fields:
+        prompt_embeds, negative_embeds: (N, L, D); without negative ones there is no guidance, and nothing is joined.
+        added: What SDXL is told beside the words, rows for the negative prompts first, as `StepInput.added`.
+        weight: Of the prompt, where others are joined to it.
+    """
+
+    prompt_embeds: Tensor
+    negative_embeds: Tensor | None = None
+    added: Mapping[str, Tensor] = field(default_factory=dict)
+    weight: float = 1.0
+    joined: Sequence[Joined] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Keep:
     """What inpainting keeps. latents: of the first picture, (N, C, h, w); mask: (1, 1, h, w), 1 where it may change."""
@@ -40,8 +66,7 @@ class Denoising:
     Fields:
         scheduler: Of diffusers' interface, its timesteps set.
         timesteps: Those to run, which may be the last ones of the scheduler's.
-        prompt_embeds, negative_embeds: (N, L, D); without negative ones there is no guidance.
-        added: What SDXL is told beside the words, rows for the negative prompts first, as `StepInput.added`.
+        words: What is told at each step, from 0.
         beside: (N, C', h, w): channels that an inpainting UNet takes after the latents.
         generators: One for each picture, for schedulers that add noise.
         stopwatch: Measures what each unit does in a step, under its setting's name.
@@ -51,11 +76,9 @@ class Denoising:
     unet: UNet2DConditionModel
     scheduler: Any
     timesteps: Tensor
-    prompt_embeds: Tensor
+    words: Callable[[int], Words]
     generators: list[Generator]
-    negative_embeds: Tensor | None = None
     guidance_scale: float = 1.0
-    added: Mapping[str, Tensor] = field(default_factory=dict)
     beside: Tensor | None = None
     units: Sequence[Unit] = ()
     keep: Keep | None = None
@@ -64,29 +87,43 @@ class Denoising:
 
     def run(self, latents: Tensor) -> Tensor:
         """From noisy latents (N, C, h, w) to clean ones."""
-        guided = self.negative_embeds is not None
-        embeds = torch.cat([self.negative_embeds, self.prompt_embeds]) if guided else self.prompt_embeds
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         extra = {"generator": self.generators} if takes_generator else {}
         with ExitStack() as stack:
             for unit in self.units:
                 stack.enter_context(unit.attached(self.unet))
             for index, timestep in enumerate(self.timesteps):
+                words = self.words(index)
+                guided = words.negative_embeds is not None
+                embeds = torch.cat([words.negative_embeds, words.prompt_embeds]) if guided else words.prompt_embeds
                 sample = self.scheduler.scale_model_input(
                     torch.cat([latents, latents]) if guided else latents, timestep
                 )
                 given = sample.to(self.unet.dtype)
                 noised = partial(self._noised, timestep)
-                step = StepInput(given, timestep, embeds, index, len(self.timesteps), self.added, guided, noised)
-                predicted = self._predict(step).float()  # schedulers count in fp32
-                if guided:
-                    without, told = predicted.chunk(2)
-                    predicted = without + self.guidance_scale * (told - without)
+                step = StepInput(given, timestep, embeds, index, len(self.timesteps), words.added, guided, noised)
+                predicted = self._told(step, words)
                 guess = self._guess(sample[: len(latents)], predicted, timestep)
                 latents = self.scheduler.step(predicted, timestep, latents, **extra, return_dict=False)[0]
                 latents = self._restore_kept(latents, index)
                 self.on_step(Step(index + 1, len(self.timesteps), guess))
         return latents
+
+    def _told(self, step: StepInput, words: Words) -> Tensor:
+        """What the UNet predicts, in fp32, in which schedulers count. A joined prompt is a call of its own, for its
+        rows alone, to which every unit contributes anew.
+
+        Source: Liu et al., arXiv:2206.01714; AUTOMATIC1111/stable-diffusion-webui, combine_denoised, for the weights.
+        """
+        predicted = self._predict(step).float()
+        if not step.guided:
+            return predicted
+        without, told = predicted.chunk(2)
+        change = words.weight * (told - without)
+        for other in words.joined:
+            alone = replace(step.told(), prompt_embeds=other.prompt_embeds, added=other.added)
+            change = change + other.weight * (self._predict(alone).float() - without)
+        return without + self.guidance_scale * change
 
     def _noised(self, timestep: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
         noisy = self.scheduler.add_noise(latents, noise, timestep[None])

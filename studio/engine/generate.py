@@ -14,12 +14,13 @@ from studio.engine.adapters import AdapterFiles
 from studio.engine.conditions import Conditions, LoadImage, wanted
 from studio.engine.denoise import Denoising, Step
 from studio.engine.given import Given, read_source
-from studio.engine.prompt import Embedding
+from studio.engine.prompt import Reading, Told, Vectors
 from studio.engine.residency import is_out_of_memory
 from studio.engine.schedulers import build_scheduler
 from studio.engine.small import SmallFiles
 from studio.engine.stopwatch import Stopwatch
 from studio.engine.store import Checkpoint, Store
+from studio.engine.telling import Telling
 from studio.engine.turbo import Turbo
 from studio.engine.units.controlnet import ControlNetUnit
 from studio.engine.units.unit import Unit
@@ -132,16 +133,19 @@ class Engine:
             units = [worn, *units] if worn.moves else units
         watch.phase("encoding")
         with timer("encode"), placed.phase("encode"):
-            told, untold, notes = checkpoint.prompts.encode_pair(
-                params.prompt, params.negative_prompt, params.clip_skip
+            vectors, notes = self.small.embeddings(params, models, checkpoint.prompts)
+            named = {ref.name: Vectors(ref.id, vectors[ref.name]) for ref in params.embeddings}
+            reading = Reading(params.clip_skip, embeddings=named)
+            told = checkpoint.prompts.encode_script(
+                params.prompt, params.negative_prompt, steps_that_run(params), reading
             )
-        warnings += notes
+        warnings += [*notes, *told.notes]
         seen = any(control.conditioning_scale and not control.model_id for control in params.controls)
         looks = params.init_image is not None or checkpoint.fills_in or seen
         with timer("encode"), placed.phase("decode") if looks else nullcontext():
             given = Given(source, checkpoint, params.fill, tiled=placed.plan.tiled_vae)
             units += self.conditions.references(params, checkpoint, source.window, tiled=placed.plan.tiled_vae)
-        run = _Run(self, params, checkpoint, units, (told, untold), given, watch)
+        run = _Run(self, params, checkpoint, units, told, given, watch)
         pictures: list[np.ndarray] = []
         seeds = [params.seed + i for i in range(params.count)]
         for start in range(0, params.count, BATCH):
@@ -168,7 +172,7 @@ class _Run:
     params: GenerationParams
     checkpoint: Checkpoint
     units: list[Unit]
-    embeds: tuple[Embedding, Embedding]
+    told: Told
     given: Given
     watch: Watch
     stopwatch: Stopwatch = field(init=False)
@@ -178,7 +182,7 @@ class _Run:
 
     def denoise(self, seeds: list[int], before: int) -> Tensor:
         """Clean latents for these seeds; `before` pictures are done already."""
-        params, device, dtype = self.params, self.engine.store.device, self.checkpoint.unet.dtype
+        params, device = self.params, self.engine.store.device
         noise_config = self.checkpoint.noise | {
             "timestep_spacing": params.timestep_spacing,
             "prediction_type": params.prediction_type,
@@ -193,35 +197,27 @@ class _Run:
         def on_step(step: Step) -> None:
             self.watch.step(step, before // BATCH * count + step.index, batches * count, self.checkpoint)
 
-        guided = params.guidance_scale > 1
-        told, untold = (e.tokens.to(device, dtype).expand(len(seeds), -1, -1) for e in self.embeds)
+        telling = Telling(
+            told=self.told,
+            calls=count,
+            pictures=len(seeds),
+            guided=params.guidance_scale > 1 or self.told.joined,
+            size=(params.width, params.height),
+            like=torch.empty(0, device=device, dtype=self.checkpoint.unet.dtype),
+        )
         return Denoising(
             unet=self.checkpoint.unet,
             scheduler=scheduler,
             timesteps=timesteps,
-            prompt_embeds=told,
-            negative_embeds=untold if guided else None,
+            words=telling,
             guidance_scale=params.guidance_scale,
             generators=generators,
-            added=self._added(len(seeds), guided),
             beside=self.given.beside,
             units=self.units,
             stopwatch=self.stopwatch,
             keep=self.given.keep(noise.to(device)),
             on_step=on_step,
         ).run(latents)
-
-    def _added(self, count: int, guided: bool) -> dict[str, Tensor]:
-        """What SDXL is told beside the words: the pooled prompt, and a picture of this size that nobody cut."""
-        told, untold = (embedding.pooled for embedding in self.embeds)
-        if told is None or untold is None:
-            return {}
-        rows = [untold, told] if guided else [told]
-        device, dtype = self.engine.store.device, self.checkpoint.unet.dtype
-        pooled = torch.cat([row.expand(count, -1) for row in rows]).to(device, dtype)
-        height, width = self.params.height, self.params.width
-        sizes = torch.tensor([[height, width, 0, 0, height, width]], device=device, dtype=dtype)
-        return {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}
 
     def _begin(self, scheduler: object, timesteps: Tensor, noise: Tensor, generators: list[torch.Generator]) -> Tensor:
         """The latents to start from."""
@@ -252,13 +248,18 @@ def draw_noise(
     return generators, torch.cat([torch.randn(shape, generator=g, dtype=torch.float32) for g in generators])
 
 
+def steps_that_run(params: GenerationParams) -> int:
+    """The last `strength` of the steps when there is a picture to begin with, else all; at least one."""
+    steps = params.num_inference_steps
+    return steps if params.init_image is None else max(1, min(int(steps * params.strength), steps))
+
+
 def _last_steps(scheduler: object, params: GenerationParams) -> Tensor:
     """The timesteps that run: the last `strength` of them when there is a picture to begin with."""
     timesteps: Tensor = scheduler.timesteps  # type: ignore[attr-defined]
     if params.init_image is None:
         return timesteps
-    steps = params.num_inference_steps
-    begin = max(steps - max(1, min(int(steps * params.strength), steps)), 0) * scheduler.order  # type: ignore[attr-defined]
+    begin = (params.num_inference_steps - steps_that_run(params)) * scheduler.order  # type: ignore[attr-defined]
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(begin)
     return timesteps[begin:]

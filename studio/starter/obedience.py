@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from studio.control.ip_adapter import IPAdapter, cross_attention_layers
 from studio.control.reader import Reader, find_people, load_reader
 from studio.engine.attention import AttentionProcessor, PictureKeys, split_heads
-from studio.engine.denoise import Denoising
+from studio.engine.denoise import Denoising, Words
 from studio.engine.units.unit import Residuals, Setting, StepInput, Unit
 from studio.starter.annotator import CLASSES, pictures
 from studio.starter.captions import caption
@@ -66,12 +66,12 @@ class Painter:
         noise = [torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             embeds = self.pipeline.text_encoder(ids)[0]
+            words = Words(prompt_embeds=embeds[1:], negative_embeds=embeds[:1].expand(len(told), -1, -1))
             latents = Denoising(
                 unet=self.unet,
                 scheduler=scheduler,
                 timesteps=scheduler.timesteps,
-                prompt_embeds=embeds[1:],
-                negative_embeds=embeds[:1].expand(len(told), -1, -1),
+                words=lambda _: words,
                 guidance_scale=GUIDANCE,
                 generators=[torch.Generator() for _ in seeds],
                 units=units,

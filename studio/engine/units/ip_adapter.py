@@ -28,7 +28,7 @@ class IPAdapterUnit:
     blank: Tensor
     setting: Setting = field(default_factory=Setting)
     method: str = "full"
-    _shown: dict[int, PictureKeys] | None = field(default=None, init=False)
+    _shown: dict[bool, dict[int, PictureKeys]] = field(default_factory=dict, init=False)
     _layers: list[nn.Module] = field(default_factory=list[nn.Module], init=False)
     _heard: list[bool] = field(default_factory=list[bool], init=False)
 
@@ -38,17 +38,18 @@ class IPAdapterUnit:
         layers = cross_attention_layers(unet)
         if len(layers) != len(self.model.keys):
             raise ValueError(f"the IP-Adapter has {len(self.model.keys)} layers, and the UNet {len(layers)}")
-        self._layers, self._shown, self._heard = layers, None, layers_heard(unet, self.method)
+        self._layers, self._shown, self._heard = layers, {}, layers_heard(unet, self.method)
         try:
             yield
         finally:
-            self._layers, self._shown = [], None
+            self._layers, self._shown = [], {}
 
     def contribute(self, step: StepInput, residuals: Residuals) -> None:
-        """Show the pictures to the layers; their keys and values are computed at the first step that is on."""
-        if self._shown is None:
-            self._shown = self._keys(step)
-        for layer, keys in self._shown.items():
+        """Show the pictures to the layers; their keys and values are computed at the first step that is on, once for
+        rows with the negative prompts' and once for rows without."""
+        if step.guided not in self._shown:
+            self._shown[step.guided] = self._keys(step)
+        for layer, keys in self._shown[step.guided].items():
             residuals.pictures.setdefault(layer, []).append(keys)
 
     def _keys(self, step: StepInput) -> dict[int, PictureKeys]:

@@ -7,7 +7,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from studio.engine.attention import AttentionProcessor
-from studio.engine.denoise import Denoising
+from studio.engine.denoise import Denoising, Joined, Words
 from tests import tiny
 
 STEPS, GUIDANCE, SIDE = 4, 5.0, tiny.SIZE // tiny.FACTOR
@@ -38,8 +38,17 @@ class Job:
             **options,
         ).images
 
+    def told(self, added: dict[str, Tensor], halves: bool) -> Words:
+        told, untold = self.words[1:], self.words[:1]
+        own = {name: rows[1:] for name, rows in added.items()}
+        joined = [Joined(0.5, told, own)] if halves else []
+        return Words(
+            prompt_embeds=told, negative_embeds=untold, added=added, weight=0.5 if halves else 1.0, joined=joined
+        )
+
     @torch.no_grad()
-    def ours(self, *units: Any) -> Tensor:
+    def ours(self, *units: Any, halves: bool = False) -> Tensor:
+        """halves: With the prompt joined to itself, each at half its weight."""
         scheduler = DDIMScheduler.from_config(self.pipeline.scheduler.config)
         scheduler.set_timesteps(STEPS)
         added = {}
@@ -50,11 +59,9 @@ class Job:
             unet=self.unet,
             scheduler=scheduler,
             timesteps=scheduler.timesteps,
-            prompt_embeds=self.words[1:],
-            negative_embeds=self.words[:1],
+            words=lambda _: self.told(added, halves),
             guidance_scale=GUIDANCE,
             generators=[torch.Generator()],
-            added=added,
             units=units,
         ).run(self.noise.clone())
 

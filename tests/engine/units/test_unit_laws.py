@@ -74,6 +74,17 @@ def test_a_mask_keeps_a_unit_on_its_side_at_the_first_step(small, make_unit, kin
 
 
 @every_kind
+@pytest.mark.parametrize("mode", ["balanced", "prompt", "control"])
+def test_a_unit_says_the_same_to_every_joined_prompt(small, make_unit, kind, mode):
+    unit = make_unit(kind, mode=mode)
+    assert_agree(small.ours(unit, halves=True), small.ours(unit))
+
+
+def test_sdxls_joined_prompts_have_their_pooled_prompts(large):
+    assert_agree(large.ours(halves=True), large.ours())
+
+
+@every_kind
 def test_a_unit_works_only_within_its_range(small, make_unit, kind):
     assert torch.equal(small.ours(make_unit(kind, start=0.3, end=0.4)), small.ours())
     parts = small.ours(make_unit(kind, end=0.5), make_unit(kind, start=0.5))
