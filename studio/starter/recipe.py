@@ -142,7 +142,7 @@ STAGES |= {
 STAGES |= {
     f"{technique}-tuned": Stage(
         partial(tuned, technique=technique),
-        Plan(learning_rate=2e-4, batch=8, minutes=minutes, hold=0.5, average=0.99, warmup=20, seed=seed),
+        Plan(learning_rate=6e-4, batch=8, minutes=minutes, hold=0.5, average=0.98, warmup=10, seed=seed),
     )
     for seed, (technique, minutes) in enumerate({"controlnet": 25, "t2i-adapter": 15}.items(), 16)
 }
