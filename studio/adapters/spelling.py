@@ -35,6 +35,8 @@ ONE_ENCODER = (("lora_te_", (TEXT,)),)  # kohya's, for checkpoints with one text
 TWO_ENCODERS = (("lora_te1_", (TEXT,)), ("lora_te2_", (TEXT_2,)))
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 OLD_TEXT = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out"}  # diffusers before 0.17
+WRAPPED = "text_model."  # before a text encoder's layers in files, whether or not the class has it
+PROJECTION = "text_projection"  # of text_encoder_2, outside of that
 TEXT_STARTS = ("", "text_model_", "transformer_text_model_")
 
 
@@ -83,7 +85,7 @@ def _text(path: str) -> Iterator[str]:
 
 def _unet(paths: Collection[str]) -> Iterator[tuple[str, str]]:
     """All flattened spellings of a UNet's layers, and the layers."""
-    ldm = _ldm(paths)
+    ldm = ldm_paths(paths)
     for path in paths:
         for spelled in (path, ldm[path]) if path in ldm else (path,):
             yield spelled.replace(".", "_"), path
@@ -94,7 +96,7 @@ def _unet(paths: Collection[str]) -> Iterator[tuple[str, str]]:
             yield f"{start}_to_{last}", path
 
 
-def _ldm(paths: Collection[str]) -> dict[str, str]:
+def ldm_paths(paths: Collection[str]) -> dict[str, str]:
     """LDM's paths of a UNet's layers by diffusers'; none, if it is built like no UNet that LDM's code has."""
     for base in PLANS:
         pairs = zip(unet_names(base, DIFFUSERS), unet_names(base, LDM), strict=True)

@@ -58,7 +58,8 @@ def hollow(shapes):
 
 
 @pytest.mark.parametrize("sort", SORTS)
-def test_a_file_of_each_sort_is_used_whole(sort, base="sd1"):
+def test_a_file_of_each_sort_is_used_whole(sort):
+    base = "sd1"
     found = read(hollow(headers.lora(base, sort)), targets(base))
     assert not found.unmatched
     assert found.algorithms == (SORTS[sort],)
