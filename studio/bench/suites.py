@@ -194,6 +194,19 @@ def interleaved(runs: Sequence[Callable[[], None]], repeats: int = REPEATS) -> l
     return [statistics.median(values) for values in times]
 
 
+def alternating(rows: Sequence[tuple[Callable[[], None], Callable[[], None]]], repeats: int) -> list[float]:
+    """As `interleaved`, for runs that are each prepared by what is not timed."""
+    times: list[list[float]] = [[] for _ in rows]
+    for turn in range(repeats + 1):  # the first to warm up
+        for index in list(range(len(rows)))[:: -1 if turn % 2 else 1]:
+            prepare, run = rows[index]
+            prepare()
+            started = time.perf_counter()
+            run()
+            times[index].append(time.perf_counter() - started)
+    return [statistics.median(values[1:]) for values in times]
+
+
 def resident_bytes(pid: int) -> int:
     """Resident memory of a process; 0 where the system does not say."""
     statm = Path(f"/proc/{pid}/statm")
@@ -218,8 +231,16 @@ def control_suite(settings: Settings, options: Options) -> dict[str, Figure]:
     return suite.control_suite(settings, options)
 
 
+def adapters_suite() -> dict[str, Figure]:
+    """What a change of the stack of adapters costs, and whether it is exact."""
+    from studio.bench import adapters
+
+    return adapters.adapters_suite()
+
+
 SUITES: dict[str, Callable[[Settings, Options], dict[str, Figure]]] = {
     "main": lambda settings, _options: main_suite(settings),
     "store": lambda settings, _options: store_suite(settings),
     "control": control_suite,
+    "adapters": lambda _settings, _options: adapters_suite(),
 }

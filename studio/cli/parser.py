@@ -9,7 +9,7 @@ from typing import NoReturn
 from studio import __version__
 
 PROGRAM = "python launch.py"
-SUITES = ("main", "store", "control")
+SUITES = ("main", "store", "control", "adapters")
 CONTROL = "KIND=FILE[,annotate=NAME][,scale=X][,start=X][,end=X][,mode=WORD][,mask=FILE][,model=NAME]"
 
 
