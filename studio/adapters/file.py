@@ -1,13 +1,11 @@
 """An adapter's file, read for a checkpoint: what it changes there, and what of it cannot be used and why.
 
-Nothing is calculated, and no tensor but single numbers is read, before a change is asked for.
+Nothing is calculated, and no tensor but single numbers is read, before a change is asked for. Whether all numbers of a
+file are numbers is seen where they are summed (studio/adapters/stack.py).
 """
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-
-from torch import Tensor
+from dataclasses import dataclass, field
 
 from studio.adapters.delta import Delta
 from studio.adapters.formats.layer import Layer, UnusableError
@@ -151,36 +149,3 @@ def _why(stem: str, layers: Layers) -> str:
     if (UNET_PLACE.search(flat) and MOTION not in flat) or TEXT_PLACE.search(flat):
         return NO_LAYER
     return next((f"is for {what}" for what, pattern in OTHERS if pattern.search(flat)), NO_LAYER)
-
-
-def without_broken(file: AdapterFile, weights: Tensors) -> AdapterFile:
-    """The file without those changes that hold NaN or infinity: their tensors are in `unmatched`.
-
-    It reads all that is used once, at the memory's speed; to be asked once for a file, before its first use.
-    """
-    used = dict.fromkeys(key for keys in file.keys.values() for key in keys)
-    broken = {key for key in used if not _is_finite(weights.tensor(key))}
-    if not broken:
-        return file
-    keys = {name: own for name, own in file.keys.items() if broken.isdisjoint(own)}
-    kept = {key for own in keys.values() for key in own}
-    reasons = {
-        key: f"is of a layer of which {next(filter(broken.__contains__, own))} holds NaN or infinity"
-        for name, own in file.keys.items()
-        if name not in keys
-        for key in own
-    }
-    reasons |= dict.fromkeys(broken, "holds NaN or infinity")
-    return replace(
-        file,
-        deltas={name: file.deltas[name] for name in keys},
-        keys=keys,
-        matched=len(kept),
-        unmatched=(*file.unmatched, *(Unmatched(key, reasons[key]) for key in used if key not in kept)),
-    )
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """By the least and the greatest number, which NaN is when there is one: a third of what a look at each takes."""
-    plain = tensor if tensor.dtype.itemsize > 1 or not tensor.is_floating_point() else tensor.float()
-    return all(map(math.isfinite, (number.item() for number in plain.aminmax())))

@@ -8,9 +8,8 @@ from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 
-from studio.adapters.file import read_adapter, without_broken
 from tests import tiny
-from tests.adapters.held import Held, read
+from tests.adapters.held import read
 
 TARGETS = {
     "unet.conv_in.weight": (8, 4, 3, 3),
@@ -117,30 +116,6 @@ def test_no_tensor_is_copied_when_a_file_is_read():
     for name, stem in ((f"{OLD}.weight", PROJ), ("unet.conv_in.weight", CONV)):
         assert found.deltas[name].up.data_ptr() == tensors[f"{stem}.lora_up.weight"].data_ptr()
         assert found.deltas[name].down.data_ptr() == tensors[f"{stem}.lora_down.weight"].data_ptr()
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2])
-def test_a_layer_with_nan_stays_as_it_is(number, dtype):
-    tensors = {name: tensor.to(dtype) for name, tensor in (pair(PROJ) | pair(TO_Q)).items()}
-    numbers = torch.randn(8, 2)
-    numbers[3, 1] = number
-    tensors[f"{TO_Q}.lora_up.weight"] = numbers.to(dtype)
-    weights = Held(tensors)
-    found = without_broken(read_adapter(weights, TARGETS), weights)
-    assert list(found.deltas) == list(found.keys) == [f"{OLD}.weight"]
-    assert found.matched == 2
-    reasons = {row.key: row.reason for row in found.unmatched}
-    assert reasons == {
-        f"{TO_Q}.lora_up.weight": "holds NaN or infinity",
-        f"{TO_Q}.lora_down.weight": f"is of a layer of which {TO_Q}.lora_up.weight holds NaN or infinity",
-    }
-
-
-def test_a_sound_file_is_left_as_it_is():
-    weights = Held(SOUND)
-    found = read_adapter(weights, TARGETS)
-    assert without_broken(found, weights) is found
 
 
 SETTINGS = {
