@@ -35,7 +35,7 @@ class Shelf:
     library: Library
 
     def page(self, wanted: Wanted, user: User) -> dict[str, Any]:
-        """Some adapters, those with a star first and then by name; how many there are, and how many do not fit.
+        """Some adapters, those that fit first, with a star first and then by name; how many there are, and do not fit.
 
         Rows are those of the models with `trigger_words`, `notes`, `fits`, and for one that does not fit `why`.
         """
@@ -43,7 +43,8 @@ class Shelf:
         found = [e for e in self.library.entries() if e.kind in KINDS and wanted.kind in ("", e.kind)]
         found = [e for e in found if _holds(e, words, user)]
         fitting = [e for e in found if _fits(e, chosen)]
-        shown = sorted(fitting if wanted.fitting else found, key=lambda e: (not e.favourite, e.name.casefold()))
+        rest = [] if wanted.fitting else [e for e in found if not _fits(e, chosen)]
+        shown = [*sorted(fitting, key=_order), *sorted(rest, key=_order)]
         rows = shown[wanted.offset : wanted.offset + wanted.limit]
         return {
             "adapters": [self.row(entry, chosen, user) for entry in rows],
@@ -87,6 +88,10 @@ class Shelf:
 
 def _fits(entry: ModelEntry, checkpoint: ModelEntry | None) -> bool:
     return entry.usable and (checkpoint is None or fits(entry, checkpoint))
+
+
+def _order(entry: ModelEntry) -> tuple[bool, str]:
+    return not entry.favourite, entry.name.casefold()
 
 
 def _holds(entry: ModelEntry, words: list[str], user: User) -> bool:

@@ -69,6 +69,12 @@ def test_pages_follow_each_other(shelf):
     assert pages == [["bad-hands"], ["ink"], ["oil"], []]
 
 
+def test_what_fits_comes_before_what_does_not(shelf):
+    write(shelf.library.settings.paths.models / "loras" / "able.safetensors", lora("sdxl", only="attn1"))
+    shelf.library.refresh()
+    assert names(shelf.page(Wanted(checkpoint="big", fitting=False, kind="lora"), LOCAL_USER)) == ["ink", "able", "oil"]
+
+
 def test_a_page_of_ten_thousand_is_quick(shelf, monkeypatch):
     many = shelf.library.entries("lora") * 5000
     monkeypatch.setattr(shelf.library, "entries", lambda kind=None: many)

@@ -10,7 +10,7 @@ from gradio.components import Component
 from studio.access import User
 from studio.errors import StudioError
 from studio.params import PROMPT_MODES
-from studio.ui import example
+from studio.ui import adapters, example
 from studio.ui.components.checkpoint_chooser import Choice
 from studio.ui.create_events import CreateEvents
 from studio.ui.create_tab import present_card
@@ -76,6 +76,7 @@ class DraftEvents:
         start = defaults(card)
         kept = {key: value for key, value in form.items() if key in start and isinstance(value, type(start[key]) | int)}
         kept["stack"] = clean_stack(form.get("stack"), EDITORS)
+        kept["adapters"] = adapters.clean_stack(form.get("adapters"))
         values: dict[str, Any] = start | kept | {"checkpoint": card.name if card.name in checkpoints else ""}
         values["kind"] = values["kind"] if values["kind"] in EDITORS else SKETCH.kind
         rows = self.create.studio.registry.schedulers

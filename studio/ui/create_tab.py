@@ -65,12 +65,14 @@ def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab
                 notice = OwnComponent("notice_line", elem_id="notice")
                 OwnComponent("reading_line", elem_id="reading")
                 words = OwnComponent("words", elem_id="words")
+                stack = OwnComponent("adapter_stack", value=start["adapters"], elem_id="adapters")
                 main, shape, preset = main_row(studio, start)
                 negative = negative_prompt()
                 more = more_options(studio, start)
         with gr.Column(scale=45, min_width=320, elem_id="result-pane"):
             result = OwnComponent("result_view", elem_id="result")
     fields = {"prompt": prompt, "negative_prompt": negative, "checkpoint": checkpoint, **control, **main, **more}
+    fields["adapters"] = stack
     return CreateTab(
         fields=fields,
         shape=shape,

@@ -60,12 +60,12 @@ def keep_drafts(drafts: DraftEvents, chosen: list[Any], quiet: dict[str, Any]) -
         # text that is pasted or dictated comes as a change alone
         widget.change if isinstance(widget, gr.Textbox) else widget.input
         for name, widget in fields.items()
-        if name not in ("seed", "checkpoint", "kind", "stack")
+        if name not in ("seed", "checkpoint", "kind", "stack", "adapters")
     ]
     last: dict[str, Any] = {**quiet, "trigger_mode": "always_last"}
     inputs = {*fields.values(), drafts.browser}
     gr.on(typed, drafts.save_form, inputs, None, **last)
-    for own in (fields["seed"], fields["stack"]):
+    for own in (fields["seed"], fields["stack"], fields["adapters"]):
         own.edited(drafts.save_form, inputs, None, **last)
     for pad in tab.pads.values():
         pad.edited(drafts.save_drawings, {pad, drafts.browser}, None, **last)

@@ -6,6 +6,7 @@ from typing import Any
 
 from studio.library.card import Card
 from studio.params import GenerationRequest
+from studio.ui import adapters
 from studio.ui.editors import EDITORS, SKETCH
 from studio.ui.stack import Stack, finished_row, fresh_row, fresh_stack, row_of
 
@@ -48,6 +49,7 @@ def defaults(card: Card) -> dict[str, Any]:
         "clip_skip": card.clip_skip,
         "kind": SKETCH.kind,
         "stack": fresh_stack(EDITORS),
+        "adapters": adapters.empty_stack(),
     }
 
 
@@ -64,6 +66,8 @@ def to_request(
     seed = (values.get("seed") or {}).get("seed")
     if seed is not None:
         data["seed"] = seed
+    if refs := adapters.counted(adapters.clean_stack(values.get("adapters"))):
+        data["adapters"] = refs
     if controls:
         data["controls"] = [dict(unit) for unit in controls]
     return GenerationRequest.from_dict(data | dict(fields or {}))
@@ -78,6 +82,7 @@ def from_request(request: GenerationRequest, card: Card, shown: Sequence[str] = 
     values = defaults(card) | {name: value for name, value in given.items() if value is not None}
     values["seed"] = {"seed": request.seed}
     values["stack"] = stack_of(request, shown)
+    values["adapters"] = adapters.stack_of(request.adapters)
     if shown:
         values["kind"] = shown[0]
     return values

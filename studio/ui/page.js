@@ -305,6 +305,27 @@ window.maquette ??= (() => {
     target.closest?.("input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable], dialog");
   const tool = () => document.getElementById("canvas-pane")?.dataset.tool ?? "scribble"; // the tab of the canvas
 
+  // ---- order: a row is dragged past its neighbours; it leaves the page for a moment when it moves, so the window listens
+  const dragOrder = (e, node, shift) => {
+    e.preventDefault();
+    let from = e.clientY;
+    node.dataset.dragged = "";
+    const listening = new AbortController(),
+      on = (event, handler) => addEventListener(event, handler, { signal: listening.signal });
+    on("pointermove", (m) => {
+      const off = m.clientY - from,
+        other = off < 0 ? node.previousElementSibling : node.nextElementSibling,
+        step = (other?.offsetHeight ?? 0) + 4;
+      if (other && Math.abs(off) >= step / 2 && shift(Math.sign(off))) from += Math.sign(off) * step;
+    });
+    const done = () => {
+      delete node.dataset.dragged;
+      listening.abort();
+    };
+    on("pointerup", done);
+    on("pointercancel", done);
+  };
+
   // ---- the maps of the canvas as small pictures: whoever edits one says how it is drawn, and "drawn" after each change
   const thumbs = new Map(); // kind of the control -> (context, w, h) => whether there is anything
   const thumb = (kind, draw) => thumbs.set(kind, draw);
@@ -345,6 +366,8 @@ window.maquette ??= (() => {
     browser,
     left,
     loaded,
+    write,
+    dragOrder,
     insertWord,
     thumb,
     thumbs,

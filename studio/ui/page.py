@@ -32,6 +32,8 @@ STYLES = (
     "edit.css",
     "reference.css",
     "form.css",
+    "adapters.css",
+    "shelf.css",
     "result.css",
     "gallery.css",
     "chooser.css",
@@ -49,6 +51,7 @@ SCRIPTS = (
     "paint_hands.js",
     "models.js",
     "models_correction.js",
+    "shelf.js",
 )
 
 
