@@ -38,7 +38,7 @@ def as_kohya(deltas: Mapping[str, LowRank], targets: Mapping[str, Shape], base: 
     Raises: ValueError, for a LoRA whose scale is 0, which no file can say.
     Source: kohya-ss/sd-scripts, networks/lora.py and library/train_util.py (the least metadata).
     """
-    names = _kohya_names(targets, base)
+    names = kohya_names(targets, base)
     tensors: dict[str, Tensor] = {}
     for parameter, delta in deltas.items():
         stem = names[parameter.rpartition(".")[0]]
@@ -101,7 +101,7 @@ def _one_of(found: set[str]) -> str:
     return found.pop() if len(found) == 1 else MIXED
 
 
-def _kohya_names(targets: Mapping[str, Shape], base: str) -> dict[str, str]:
+def kohya_names(targets: Mapping[str, Shape], base: str) -> dict[str, str]:
     """kohya's name of each layer, by its path with the part."""
     layers = [name.rpartition(".")[0] for name in targets]
     ldm = ldm_paths({layer.removeprefix(f"{UNET}.") for layer in layers if layer.startswith(f"{UNET}.")})

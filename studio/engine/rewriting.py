@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from studio.adapters.tools.recipe import own_words
 from studio.engine.layouts import TEXT_MODEL, THIRDS, TRANSPOSED, Place
 from studio.engine.parts import Part
 from studio.engine.sources import PARTS, open_checkpoint
@@ -23,7 +24,6 @@ from studio.library.folders import weights_of
 from studio.messages import ModelLocation
 
 STALE = "model_ema."  # averages of what was trained, which would be those of another model
-FORGOTTEN = ("modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash")  # of a file with other bytes
 Told = Callable[[int, int], None]
 
 
@@ -101,12 +101,8 @@ def rewrite(original: Original, change: Change, writing: Writing) -> None:
         raise InvalidRequestError(f"{out.name} is no name for this.", field="out", hint="End it in .safetensors.")
     else:
         weights = next(iter(original.parts.values())).weights
-        metadata = _kept(weights.metadata) | dict(writing.metadata)
+        metadata = own_words(weights.metadata) | dict(writing.metadata)
         write_tensors(out, _rows(weights, original.parts, change), metadata, writing.told)
-
-
-def _kept(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in metadata.items() if name not in FORGOTTEN}
 
 
 @dataclass(frozen=True)
@@ -163,7 +159,7 @@ def _write_folder(original: Original, change: Change, writing: Writing) -> None:
             part = original.parts[name]
             first = weights_of(source / name)[0].name
             file = "diffusion_pytorch_model" if first.startswith("diffusion") else "model"
-            metadata = _kept(part.weights.metadata) | dict(writing.metadata)
+            metadata = own_words(part.weights.metadata) | dict(writing.metadata)
             told = partial(_told_in_turn, writing.told, number, len(changed))
             write_tensors(
                 beside / name / f"{file}.safetensors", _rows(part.weights, {name: part}, change), metadata, told
