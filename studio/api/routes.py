@@ -15,6 +15,7 @@ from studio.api.docs import docs_page
 from studio.api.downloads import downloads_router
 from studio.api.events import EventStream, status_view
 from studio.api.files import send_file
+from studio.api.grids import grids_router
 from studio.api.guard import user_of
 from studio.api.models import models_router
 from studio.api.schemas import binary_body, file_answer, json_body, refusals, request_schema
@@ -75,6 +76,7 @@ def router(studio: Studio) -> APIRouter:
         adapters_router,
         downloads_router,
         studio_router,
+        grids_router,
     )
     for part in parts:
         all_routes.include_router(part(studio))
