@@ -93,6 +93,23 @@ class Annotate:
 
 
 @dataclass(frozen=True)
+class Tokenize:
+    """Ask how the text encoder reads a prompt, between two steps if a job runs; answered by `Tokenized`.
+
+    steps: How many run; embeddings: those that the prompts name, by name. A later question of the same page, unless "",
+    replaces an earlier one.
+    """
+
+    id: str
+    checkpoint: ModelLocation
+    prompt: str
+    negative_prompt: str
+    steps: int
+    embeddings: dict[str, ModelLocation] = field(default_factory=dict[str, ModelLocation])
+    page: str = ""
+
+
+@dataclass(frozen=True)
 class Residency:
     """Ask what is resident; answered by `Resident`."""
 
@@ -156,6 +173,20 @@ class Annotated:
     rgb: bytes = b""
     pose: dict[str, Any] | None = None
     words: str = ""
+    message: str = ""
+    hint: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """How the prompt is read, as studio.worker.tokenize describes it; or what happened and what to do, as sentences.
+
+    detail: a traceback for the log, if it was a bug.
+    """
+
+    id: str
+    view: dict[str, Any] = field(default_factory=dict[str, Any])
     message: str = ""
     hint: str = ""
     detail: str = ""

@@ -18,6 +18,7 @@ from studio.api.files import send_file
 from studio.api.grids import grids_router
 from studio.api.guard import user_of
 from studio.api.models import models_router
+from studio.api.prompts import prompts_router
 from studio.api.schemas import binary_body, file_answer, json_body, refusals, request_schema
 from studio.errors import InvalidRequestError, MissingError, StudioError
 from studio.params import GenerationRequest
@@ -72,11 +73,12 @@ def router(studio: Studio) -> APIRouter:
         pictures_router,
         assets_router,
         annotate_router,
+        prompts_router,
         models_router,
         adapters_router,
+        grids_router,
         downloads_router,
         studio_router,
-        grids_router,
     )
     for part in parts:
         all_routes.include_router(part(studio))

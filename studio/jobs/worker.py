@@ -37,6 +37,8 @@ from studio.messages import (
     Residency,
     Resident,
     Result,
+    Tokenize,
+    Tokenized,
 )
 from studio.params import GenerationParams
 
@@ -44,7 +46,7 @@ log = logging.getLogger("studio.jobs")
 AGAIN = "Started again: the generation process ended."
 BUG = "The studio met an error that it did not expect."
 BUG_HINT = "Try the job again; logs/studio.log has the details."
-GONE = "The generation process ended before the map was made."
+GONE = "The generation process ended before it could answer."
 STARTS, BACK_OFF = 3, 1.0
 
 
@@ -109,6 +111,13 @@ class Dispatcher:
 
     def annotate(self, question: Annotate, owner: str) -> Annotated:
         """Have a map made, and wait for it. Raises: InvalidRequestError, JobError, WorkerError."""
+        return self._answer(question, owner)
+
+    def tokenize(self, question: Tokenize, owner: str) -> Tokenized:
+        """Have a prompt read, and wait for it. Raises: InvalidRequestError, JobError, WorkerError."""
+        return self._answer(question, owner)
+
+    def _answer(self, question: Annotate | Tokenize, owner: str) -> Any:
         if not self._thread.is_alive() or self._state.state == "failed":
             raise WorkerError(self._state.reason or "The generation process does not run.")
         asked = self._maps.ask(question, owner)
@@ -125,9 +134,8 @@ class Dispatcher:
 
     def worker_status(self) -> dict[str, Any]:
         """Plain values: state, reason, and what the worker said of itself."""
-        state = self._state
-        facts = {} if state.ready is None else asdict(state.ready)
-        return {"state": state.state, "reason": state.reason, **facts}
+        facts = {} if self._state.ready is None else asdict(self._state.ready)
+        return {"state": self._state.state, "reason": self._state.reason, **facts}
 
     def announce(self, job: Job) -> None:
         """Tell everybody who may know how the job stands."""
@@ -139,8 +147,7 @@ class Dispatcher:
 
     def worker_pid(self) -> int | None:
         """The process id of the worker, for tests and for `doctor`."""
-        worker = self._worker
-        return None if worker is None else worker.pid
+        return None if self._worker is None else self._worker.pid
 
     # ---- the thread
 
@@ -235,7 +242,7 @@ class Dispatcher:
             case Identified():
                 if key := self.wiring.identified(message):
                     self.events.publish({"type": "model", "key": key}, LOCAL_USER.name)
-            case Annotated():
+            case Annotated() | Tokenized():
                 self._maps.heard(message)
             case Progress() if job is not None:
                 self.events.publish({"type": "progress", **asdict(message)}, job.owner)
@@ -280,7 +287,7 @@ class Dispatcher:
         job, state.running, state.ending = state.running, None, None
         if state.state == "busy":
             self._set_state("ready")
-        self._announce(job.id)
+        self.announce(self.jobs.required(job.id))
 
     def _give_up_job(self) -> None:
         job = self._state.running
@@ -294,11 +301,8 @@ class Dispatcher:
             log.error("%s", error)
             self.events.warn(error.sentence())
 
-    def _announce(self, job_id: str) -> None:
-        self.announce(self.jobs.required(job_id))
-
     def _tell_cancelled(self, job_id: str) -> None:
-        self._announce(job_id)
+        self.announce(self.jobs.required(job_id))
         self.announce_queue()
 
     # ---- the worker process

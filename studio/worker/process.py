@@ -37,6 +37,7 @@ from studio.messages import (
     Resident,
     Result,
     Shutdown,
+    Tokenize,
 )
 from studio.params import GenerationParams, asset_path
 
@@ -94,7 +95,7 @@ class Inbox:
                         self.messages = deque(m for m in self.messages if not isinstance(m, Prefetch))
                         self.messages.append(message)
                         self.selected(message.checkpoint)
-                    case Annotate() if message.page:
+                    case Annotate() | Tokenize() if message.page:
                         self.messages = deque(m for m in self.messages if not is_older(m, message))
                         self.messages.append(message)
                     case Identify() if message in self.messages:
@@ -115,10 +116,10 @@ class Inbox:
             self.arrived.wait_for(lambda: self.messages or self.closed)
             return None if self.closed else self.messages.popleft()
 
-    def next_map(self) -> Annotate | None:
-        """The first question for a map, ahead of all else that waits; None if there is none."""
+    def next_question(self) -> Annotate | Tokenize | None:
+        """The first question for a map or a prompt, ahead of all else that waits; None if there is none."""
         with self.arrived:
-            found = next((message for message in self.messages if isinstance(message, Annotate)), None)
+            found = next((message for message in self.messages if isinstance(message, Annotate | Tokenize)), None)
             if found is not None:
                 self.messages.remove(found)
             return found
@@ -128,9 +129,9 @@ class Inbox:
         return self.closed or any(isinstance(message, Generate) for message in self.messages)
 
 
-def is_older(message: object, newer: Annotate) -> bool:
-    """Whether it is an earlier question of the same page."""
-    return isinstance(message, Annotate) and message.page == newer.page
+def is_older(message: object, newer: Annotate | Tokenize) -> bool:
+    """Whether it is an earlier question of the same sort and page."""
+    return isinstance(message, type(newer)) and message.page == newer.page
 
 
 @dataclass(frozen=True)
@@ -203,8 +204,8 @@ class _Worker:
                 self.say(self.resident())
             case Identify():
                 self.say(identify(message))
-            case Annotate():
-                self.annotate(message)
+            case Annotate() | Tokenize():
+                self.answer_question(message)
             case Residency():
                 self.say(self.resident())
             case Free():
@@ -287,21 +288,25 @@ class _Worker:
             log.warning("warming up: %s", bug)
             self.say(Loading(name, "failed", reason=f"{BUG} ({type(bug).__name__})"))
 
-    def annotate(self, message: Annotate) -> None:
-        """Make a control map."""
+    def answer_question(self, message: Annotate | Tokenize) -> None:
+        """Make a control map, or say how a prompt is read."""
         from studio.worker.annotate import Tools, annotate
+        from studio.worker.tokenize import tokenize
 
-        self.say(annotate(message, Tools(self.annotators, self.weights, self.load_image)))
+        if isinstance(message, Tokenize):
+            self.say(tokenize(message))
+        else:
+            self.say(annotate(message, Tools(self.annotators, self.weights, self.load_image)))
 
     def wanted(self) -> bool:
-        """Whether a job waits. Maps that wait are made first: they do not take long."""
-        self.annotate_waiting()
+        """Whether a job waits. Questions that wait are answered first: they do not take long."""
+        self.answer_waiting()
         return self.inbox.wants()
 
-    def annotate_waiting(self) -> None:
-        """Make the maps that were asked for meanwhile. A job that runs waits for them."""
-        while (question := self.inbox.next_map()) is not None:
-            self.annotate(question)
+    def answer_waiting(self) -> None:
+        """Answer what was asked meanwhile. A job that runs waits for it."""
+        while (question := self.inbox.next_question()) is not None:
+            self.answer_question(question)
 
     def resident(self) -> Resident:
         """What is loaded, and memory in bytes."""
@@ -369,4 +374,4 @@ class _Reporter:
 
         if self.job_id in self.worker.inbox.cancelled or self.worker.inbox.closed:
             raise CancelledError
-        self.worker.annotate_waiting()
+        self.worker.answer_waiting()

@@ -4,7 +4,7 @@ import pytest
 
 from studio.errors import InvalidRequestError, JobError, WorkerError
 from studio.jobs.maps import WAITING_MAX, Maps
-from studio.messages import Annotate, Annotated
+from studio.messages import Annotate, Annotated, ModelLocation, Tokenize, Tokenized
 
 MADE = Annotated("1", 1, 1, bytes(3))
 
@@ -31,6 +31,19 @@ def test_of_one_page_the_last_question_counts():
     maps.heard(Annotated("3", 3, 3))
     maps.heard(Annotated("2", 2, 2))
     assert (maps.wait(new).width, maps.wait(other).width) == (3, 2)
+
+
+def test_a_question_for_a_prompt_replaces_no_map_of_the_same_page():
+    maps = Maps()
+    made = maps.ask(question("1", "p"), "ann")
+    place = ModelLocation("tiny", "", "", "checkpoint", "sd1")
+    old, new = (maps.ask(Tokenize(name, place, "a", "", 4, page="p"), "ann") for name in ("2", "3"))
+    with pytest.raises(JobError, match="newer reading"):
+        maps.wait(old)
+    maps.heard(MADE)
+    maps.heard(Tokenized("3", {"steps": 4}))
+    assert maps.wait(made) == MADE
+    assert maps.wait(new).view == {"steps": 4}
 
 
 def test_pages_of_two_people_do_not_meet():

@@ -325,7 +325,7 @@ def test_an_annotator_that_refuses_is_quoted(setup):
 
 def test_a_worker_that_ends_over_a_map_is_started_again(setup):
     studio = setup()
-    with pytest.raises(WorkerError, match="ended before the map"):
+    with pytest.raises(WorkerError, match="ended before it could answer"):
         studio.dispatcher.annotate(Annotate("1", "a" * 64, "dies"), "ann")
     assert studio.dispatcher.annotate(Annotate("2", "a" * 64, "canny"), "ann").id == "2"
 
@@ -344,5 +344,5 @@ def test_stopping_the_studio_ends_the_wait_for_a_map(setup):
     studio = setup()
     studio.ready()
     threading.Timer(0.3, studio.dispatcher.stop).start()
-    with pytest.raises(WorkerError, match="ended before the map"):
+    with pytest.raises(WorkerError, match="ended before it could answer"):
         studio.dispatcher.annotate(Annotate("1", "a" * 64, "silent"), "ann")

@@ -24,6 +24,8 @@ from studio.messages import (
     Resident,
     Result,
     Shutdown,
+    Tokenize,
+    Tokenized,
 )
 from studio.params import ControlUnit, asset_path
 from studio.worker.process import Inbox, main
@@ -155,7 +157,17 @@ def test_of_the_maps_that_a_page_asked_for_the_last_is_made():
     inbox = Inbox(ours)
     inbox.receive()
     assert [message.id for message in inbox.messages] == ["b", "c", "d", "e"]
-    assert inbox.next_map().id == "b"
+    assert inbox.next_question().id == "b"
+
+
+def test_a_prompt_is_read_while_a_job_runs(talk, models):
+    talk.pipe.send(Generate("long", tiny.params(num_inference_steps=150), models))
+    talk.until(Preview)
+    talk.pipe.send(Tokenize("q", models["id-tiny"], "a (cat:1.5)", "", 4))
+    said = talk.until(Tokenized, Result)[-1]
+    assert [chip["text"] for chip in said.view["lines"][0]["spans"][0]["windows"][0]] == ["a", "c", "a", "t"]
+    talk.pipe.send(Cancel("long"))
+    talk.until(Cancelled, Result)
 
 
 def test_cancelling_ends_the_job_and_the_next_one_runs(talk, models):
