@@ -1,7 +1,6 @@
 """The routes of grids: one request over one to three axes."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -9,8 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from studio.api.bodies import read_object
 from studio.api.guard import user_of
 from studio.api.schemas import file_answer, json_body, refusals
-from studio.errors import InvalidRequestError
-from studio.grids.plan import Axis, read_axis
+from studio.grids.plan import axes_of
 from studio.grids.runs import cancel_grid, grid_sheet, grid_view, read_grid, start_grid
 from studio.params import GenerationRequest
 from studio.services import Studio
@@ -52,21 +50,3 @@ def grids_router(studio: Studio) -> APIRouter:
         return grid_view(studio, grid, user)
 
     return router
-
-
-def axes_of(value: object) -> list[Axis]:
-    """Axes from JSON. Raises: InvalidRequestError."""
-    rows = cast(list[Any], value) if isinstance(value, list) else [None]
-    return [_axis(row) for row in rows]
-
-
-def _axis(row: object) -> Axis:
-    given: Mapping[str, Any] = cast(Mapping[str, Any], row) if isinstance(row, Mapping) else {}
-    field, values, text = given.get("field"), given.get("values"), given.get("text")
-    if isinstance(field, str) and isinstance(text, str):
-        return read_axis(field, text)
-    if not isinstance(field, str) or not isinstance(values, list):
-        raise InvalidRequestError(
-            "An axis has a field and values.", field="axes", hint='Give {"field": "guidance_scale", "values": [3, 5]}.'
-        )
-    return Axis(field=field, values=tuple(cast(list[Any], values)))

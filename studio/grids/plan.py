@@ -132,3 +132,21 @@ def _with_words(values: Mapping[str, Any], old: str, new: str) -> dict[str, str]
             hint="The first value is replaced by each.",
         )
     return {name: text.replace(old, new) for name, text in texts.items()}
+
+
+def axes_of(value: object) -> list[Axis]:
+    """Axes from JSON: [{"field", "values": [...]}], or "text" in place of values. Raises: InvalidRequestError."""
+    rows = cast(list[Any], value) if isinstance(value, list) else [None]
+    return [_axis(row) for row in rows]
+
+
+def _axis(row: object) -> Axis:
+    given: Mapping[str, Any] = cast(Mapping[str, Any], row) if isinstance(row, Mapping) else {}
+    field, values, text = given.get("field"), given.get("values"), given.get("text")
+    if isinstance(field, str) and isinstance(text, str):
+        return read_axis(field, text)
+    if not isinstance(field, str) or not isinstance(values, list):
+        raise InvalidRequestError(
+            "An axis has a field and values.", field="axes", hint='Give {"field": "guidance_scale", "values": [3, 5]}.'
+        )
+    return Axis(field=field, values=tuple(cast(list[Any], values)))

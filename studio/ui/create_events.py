@@ -36,15 +36,21 @@ class CreateEvents:
 
     def submit(self, values: Values, request: gr.Request) -> Values:
         """Queue what the form says, with all that the canvas adds; refusals stand beside the button."""
-        user, named = requester(request), self.named(values)
+        user = requester(request)
         try:
-            parts, note = self.parts(values, named, user)
-            fields = {name: value for part in parts for name, value in part.fields.items()}
-            controls = [unit for part in parts for unit in part.units()]
-            submitted = self.studio.submit(to_request(named, controls, fields), user)
+            wanted, note = self.asked(values, user)
+            submitted = self.studio.submit(wanted, user)
         except StudioError as error:
             return {self.tab.notice: error_notice(error)}
         return {self.tab.notice: quiet_notice(note, *submitted.warnings)}
+
+    def asked(self, values: Values, user: User) -> tuple[GenerationRequest, str]:
+        """The request that the form and the canvas make, with a word when the canvas adds nothing."""
+        named = self.named(values)
+        parts, note = self.parts(values, named, user)
+        fields = {name: value for part in parts for name, value in part.fields.items()}
+        controls = [unit for part in parts for unit in part.units()]
+        return to_request(named, controls, fields), note
 
     def parts(self, values: Values, named: Mapping[str, Any], user: User) -> tuple[list[Part], str]:
         """What each tab and finished map of the stack adds, in its order; with a word when the canvas adds nothing."""

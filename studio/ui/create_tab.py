@@ -29,7 +29,8 @@ WORDS_FROM = [
 @dataclass(frozen=True, kw_only=True)
 class CreateTab:
     """Its widgets. `fields` are those that a draft keeps and a request is made of, by name; `pads` the editors of the
-    canvas, by the kind of control that each draws; canvas_notice speaks of the one in front.
+    canvas, by the kind of control that each draws; canvas_notice speaks of the one in front; grid shows what the
+    grid_makers ask for.
     """
 
     fields: dict[str, Component]
@@ -41,6 +42,8 @@ class CreateTab:
     notice: OwnComponent
     words: OwnComponent
     result: OwnComponent
+    grid: OwnComponent
+    grid_makers: tuple[OwnComponent, ...]
 
 
 def present_card(studio: Studio, checkpoint: str | None = None) -> Card:
@@ -69,8 +72,11 @@ def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab
                 main, shape, preset = main_row(studio, start)
                 negative = negative_prompt()
                 more = more_options(studio, start)
+                with gr.Accordion("Compare", open=False, elem_id="compare"):
+                    maker = OwnComponent("grid_maker", elem_id="grid-maker")
         with gr.Column(scale=45, min_width=320, elem_id="result-pane"):
             result = OwnComponent("result_view", elem_id="result")
+            grid = OwnComponent("grid_view", value={}, elem_id="grid")
     fields = {"prompt": prompt, "negative_prompt": negative, "checkpoint": checkpoint, **control, **main, **more}
     fields["adapters"] = stack
     return CreateTab(
@@ -83,6 +89,8 @@ def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab
         notice=notice,
         words=words,
         result=result,
+        grid=grid,
+        grid_makers=(stack, maker),
     )
 
 

@@ -8,6 +8,7 @@ import gradio as gr
 from studio.ui.components.own import OwnComponent
 from studio.ui.create_drafts import DraftEvents
 from studio.ui.editors import POSE
+from studio.ui.grid_events import GridEvents
 
 
 def wire_create(page: gr.Blocks, drafts: DraftEvents, pictures: list[OwnComponent]) -> None:
@@ -48,6 +49,9 @@ def wire_create(page: gr.Blocks, drafts: DraftEvents, pictures: list[OwnComponen
     opened = pose.pose_file(events.pose_opened, {*fields, pose}, [pose, tab.canvas_notice], **quiet)
     opened.then(drafts.save_drawings, {pose, drafts.browser}, None, **quiet)
     keep_drafts(drafts, [*chosen, *filled], quiet)
+    grids = GridEvents(create=events, view=tab.grid)
+    for maker in tab.grid_makers:
+        maker.grid(grids.start, {*fields, *pads}, [tab.notice, tab.grid], trigger_mode="multiple", **quiet)
     for event in (loaded, *chosen, *filled):  # the boxes of a closed fold are not in the page, where editors could look
         size = [tab.fields["width"], tab.fields["height"]]
         event.then(None, size, None, js="(w, h) => { window.maquette.pictureSize = [w, h]; }", **quiet)

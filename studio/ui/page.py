@@ -34,6 +34,7 @@ STYLES = (
     "form.css",
     "adapters.css",
     "shelf.css",
+    "grid.css",
     "result.css",
     "gallery.css",
     "chooser.css",

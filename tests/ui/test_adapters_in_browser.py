@@ -1,10 +1,12 @@
 """The stack of adapters and their shelf in a browser: add, weigh, order, alone, keep, and restore from a picture."""
 
+import io
 import json
 
 import pytest
 from PIL import Image
 
+from studio.access import LOCAL_USER
 from tests.library.headers import lora, write
 from tests.ui.hands import PROMPT, drop, make
 
@@ -162,3 +164,44 @@ def test_a_stack_stays_over_a_reload(shelf):
     shelf.reload()
     shelf.wait_for_selector(f"{ROW}[data-adapter='lora:oil']")
     assert shelf.locator(f"{ROW} input[type=number]").input_value() == "0.7"
+
+
+def test_an_adapter_is_tried_at_five_weights_and_one_of_them_taken(shelf, served):
+    pick(shelf, "ink")
+    shelf.click(f"{ROW} [aria-label^='Words, where']")
+    shelf.click(".mq-try")
+    shelf.wait_for_function("() => document.querySelectorAll('#grid button.mq-grid-cell').length === 5")
+    jobs = served.studio.list_jobs(LOCAL_USER, limit=5)
+    assert len({job.params["seed"] for job in jobs}) == 1
+    weights = [[ref["weight"] for ref in job.params["adapters"]] for job in reversed(jobs)]
+    assert weights == [[], [0.4], [0.7], [1.0], [1.3]]
+    shelf.locator("#grid button.mq-grid-cell").nth(2).click()
+    shelf.wait_for_function(f"() => document.querySelector('{ROW} input[type=number]').value === '0.7'")
+
+
+def test_fields_are_compared_in_a_grid_with_a_sheet(shelf):
+    shelf.click("#compare button")
+    shelf.get_by_label("To the right: what changes").select_option("guidance_scale")
+    shelf.get_by_label("To the right: values").fill("3, 5")
+    shelf.get_by_label("Down: what changes").select_option("seed")
+    shelf.get_by_label("Down: values").fill("1, 2")
+    shelf.click("#grid-make")
+    shelf.wait_for_function("() => document.querySelectorAll('#grid button.mq-grid-cell').length === 4")
+    sheet = shelf.request.get(shelf.url + shelf.get_attribute("#grid a[download]", "href")[2:])
+    assert Image.open(io.BytesIO(sheet.body())).width > 256
+    shelf.click("#grid [aria-label='Close the grid']")
+    shelf.wait_for_selector("#grid .mq-grid-view", state="hidden")
+
+
+def test_a_grid_is_stopped_and_a_wrong_one_is_refused_beside_the_button(shelf, served):
+    shelf.fill(PROMPT, "a slow house")
+    shelf.click("#compare button")
+    shelf.get_by_label("To the right: what changes").select_option("seed")
+    shelf.get_by_label("To the right: values").fill("1, two")
+    shelf.click("#grid-make")
+    shelf.locator("#notice", has_text="is no number").wait_for()
+    shelf.get_by_label("To the right: values").fill("1, 2, 3")
+    shelf.click("#grid-make")
+    shelf.click("#grid [aria-label^='Stop']")
+    shelf.wait_for_function("() => !document.querySelector('#grid [aria-label^=Stop]')")
+    assert {job.state for job in served.studio.list_jobs(LOCAL_USER, limit=3)} == {"cancelled"}

@@ -1,6 +1,6 @@
 // The stack of adapters under the prompt: what is on it, how much each counts, in which order, on, off or alone.
 // value = {solo, rows: [{name, kind, on, weight, text_weight, blocks, start, end, curve}]}, as studio/ui/adapters.py has
-// it; what else is known of a row is asked from the server. Events: "edited".
+// it; what else is known of a row is asked from the server. Events: "edited"; "grid" {axes}, for an adapter at five weights.
 const M = window.maquette,
   S = window.maquetteShelf,
   { el, button } = M;
@@ -10,6 +10,7 @@ const BLOCKS = [
   ["unet.mid_block", "Subject", "Weight in the UNet's middle block"],
   ["unet.up_blocks", "Style and detail", "Weight in the UNet's up blocks"],
 ];
+const STRIP = [0, 0.4, 0.7, 1, 1.3]; // the weights that "Try it" shows
 const CURVES = [
   ["constant", "evenly"],
   ["rise", "more and more"],
@@ -206,8 +207,11 @@ function settingsOf(name, unit) {
     { "aria-label": "How it counts over the steps", onchange: () => change(name, { curve: curve.value }) },
     ...CURVES.map(([value, label]) => el("option", { value, text: label })),
   );
-  const words = el("span", { class: "mq-card-words" }),
-    notes = el("p", { class: "mq-card-notes" });
+  const notes = el("p", { class: "mq-card-notes" });
+  const tryIt = button("gradient", `One picture at each of the weights ${STRIP.join(", ")}, from one seed`, () => trigger("grid", { axes: [{ field: `adapters.${unit.name}`, values: STRIP }] }), {
+    caption: "Try five weights",
+    class: "mq-button mq-try",
+  });
   const isLora = unit.kind === "lora";
   const node = el(
     "div",
@@ -223,8 +227,9 @@ function settingsOf(name, unit) {
         )
       : null,
     el("span", { class: "mq-when" }, "from ", start.range, start.said, " until ", end.range, end.said, " of the steps, ", curve),
+    tryIt,
   );
-  return { node, text, same, blocks, start, end, curve, words, notes };
+  return { node, text, same, blocks, start, end, curve, notes };
 }
 
 // ---- order
@@ -281,6 +286,8 @@ function show() {
   const nodes = rows.map((unit) => parts.get(nameOf(unit)).node);
   if (nodes.some((node, i) => list.children[i] !== node)) list.replaceChildren(...nodes);
   list.hidden = !nodes.length;
+  M.shared.adapters = rows.map((unit) => unit.name);
+  M.emit("stacked");
 }
 function fill(name, unit, part, solo) {
   const heard = solo ? solo === name : unit.on;
@@ -314,6 +321,10 @@ bar.addEventListener("keydown", (e) => {
   stacks.focus();
 });
 M.on(element, "checkpoint", show);
+M.on(element, "weigh", ({ name, weight }) => {
+  const unit = stack().rows.find((one) => one.name === name);
+  if (unit) change(nameOf(unit), { weight, on: true });
+});
 M.on(element, "scan", (e) => e.state === "done" && (known.clear(), parts.forEach((part) => delete part.asked), show()));
 watch("value", show);
 requestAnimationFrame(show);
