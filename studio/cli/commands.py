@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from studio.cli.parser import parse
+from studio.cli.tools_parser import TOOLS
 from studio.errors import (
     AssetError,
     BaseModelMismatchError,
@@ -60,6 +61,10 @@ def dispatch(flags: argparse.Namespace, programs: Programs) -> int:
             names = ("port", "listen", "share", "auth_file", "no_browser")
             options = {name: getattr(flags, name) for name in names} | {"auth": tuple(flags.auth)}
             return programs.serve(replace(settings, offline=flags.offline), options)
+        case "generate" if flags.grid:
+            from studio.cli.grid import generate_grid
+
+            return generate_grid(flags, settings, programs.open_studio)
         case "generate":
             from studio.cli.generate import generate
 
@@ -76,6 +81,10 @@ def dispatch(flags: argparse.Namespace, programs: Programs) -> int:
             from studio.cli.models_convert import convert_model
 
             return convert_model(flags)
+        case "models" if flags.action in TOOLS:
+            from studio.cli.models_tools import use_tool
+
+            return use_tool(flags, settings)
         case "models":
             from studio.cli.models import models
 

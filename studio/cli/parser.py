@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from studio import __version__
+from studio.cli.tools_parser import add_tools
 
 PROGRAM = "python launch.py"
 SUITES = ("main", "store", "control", "adapters")
 CONTROL = "KIND=FILE[,annotate=NAME][,scale=X][,start=X][,end=X][,mode=WORD][,mask=FILE][,model=NAME]"
+ADAPTER = "NAME[:WEIGHT][,kind=WORD][,text=X][,start=X][,end=X][,curve=WORD]"
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,9 +50,7 @@ def build_parser() -> Parser:
     _serve(commands.add_parser("serve", parents=[common], help="open the studio's page (the default)"))
     _generate(commands.add_parser("generate", parents=[common], help="make pictures without the page"))
     _annotate(commands.add_parser("annotate", parents=[common], help="make a control map of a photo"))
-    _models(
-        commands.add_parser("models", help="list the models that were found, verify, convert or download one"), common
-    )
+    _models(commands.add_parser("models", help="list, verify, download, convert and merge models"), common)
     _bench(commands.add_parser("bench", parents=[common], help="measure speed, memory, obedience, beside their bars"))
     doctor = commands.add_parser("doctor", parents=[common], help="say what is installed, what runs, and what is wrong")
     doctor.add_argument("--json", action="store_true", help="print one JSON value")
@@ -111,7 +111,14 @@ def _generate(parser: argparse.ArgumentParser) -> None:
         help="a finished map, light on black, or a photo to annotate; mode is balanced, prompt or control; "
         "resize=crop|fill|stretch fits a map of another aspect",
     )
-    add("--adapter", action="append", default=[], metavar="NAME[:WEIGHT]", help=argparse.SUPPRESS)
+    add(
+        "--adapter",
+        action="append",
+        default=[],
+        metavar=ADAPTER,
+        help="a LoRA or, with kind=hypernetwork, a hypernetwork; several are applied in their order; text is the weight "
+        "for the words, start and end are shares of the steps, curve is constant, rise or fall",
+    )
     add("--init", type=Path, metavar="FILE", help="a picture to begin with")
     add("--strength", type=float, metavar="X", help="how much of it changes, 0 to 1")
     add("--mask", type=Path, metavar="FILE", help="white where it may change; elsewhere it stays bit for bit")
@@ -120,6 +127,14 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add("--fill", metavar="WORD", help="what the painted part begins from: original, fill, noise or nothing")
     add("--outpaint", type=_sides, metavar="L,T,R,B", help="paint on beyond the borders of --init, by so many pixels")
     add("--params", type=Path, metavar="FILE.toml", help="settings from a file; flags win over it")
+    add(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="FIELD=A,B,C",
+        help="one picture for each value, on a labelled sheet; up to three; FIELD is as in --params, adapters.NAME "
+        "for a weight, conditioning_scale, or words, whose first value is replaced by each",
+    )
     add("--out", type=Path, required=True, metavar="FILE.png", help="where the picture goes; more are FILE-2.png, ...")
     add("--json", action="store_true", help="print one JSON value last")
 
@@ -166,6 +181,7 @@ def _models(parser: argparse.ArgumentParser, common: Parser) -> None:
     convert.add_argument("file", type=Path, metavar="FILE", help="a .ckpt, .pt, .pth or .bin file")
     convert.add_argument("--out", type=Path, metavar="FILE", help="default: beside it, ending in .safetensors")
     convert.add_argument("--json", action="store_true", help="print one JSON value")
+    add_tools(actions, common)
     adding = actions.add_parser("add", parents=[common], help="download a model")
     adding.add_argument("source", metavar="URL|REPO[:FILE]", help="an address, or owner/name on the Hugging Face Hub")
     adding.add_argument("--kind", metavar="KIND", help="what it is, such as lora (default: the file itself tells)")
