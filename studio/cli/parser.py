@@ -116,8 +116,8 @@ def _generate(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=ADAPTER,
-        help="a LoRA or, with kind=hypernetwork, a hypernetwork; several are applied in their order; text is the weight "
-        "for the words, start and end are shares of the steps, curve is constant, rise or fall",
+        help="a LoRA or, with kind=hypernetwork, a hypernetwork; several are applied in their order; text is the "
+        "weight for the words, start and end are shares of the steps, curve is constant, rise or fall",
     )
     add("--init", type=Path, metavar="FILE", help="a picture to begin with")
     add("--strength", type=float, metavar="X", help="how much of it changes, 0 to 1")

@@ -27,6 +27,7 @@ CONTROL_KEYS = {
     "mask": "mask",
     "annotate": "annotator",
 }
+ADAPTER_KEYS = {"kind": "kind", "text": "text_weight", "start": "start", "end": "end", "curve": "curve"}
 NUMBERS = ("scale", "start", "end", "fidelity")
 PICTURES = ("init_image", "mask_image")
 Keep = Callable[[bytes], str]
@@ -97,9 +98,14 @@ def parse_control(text: str, keep: Keep) -> dict[str, Any]:
 
 
 def parse_adapter(text: str) -> dict[str, Any]:
-    """An --adapter flag, NAME or NAME:WEIGHT."""
-    name, colon, weight = text.rpartition(":")
-    return {"name": name, "weight": _number(weight, "--adapter")} if colon else {"name": text}
+    """An --adapter flag: NAME or NAME:WEIGHT, and what else is said of it. Only known keys end the name."""
+    parts, ref = text.split(","), dict[str, Any]()
+    while len(parts) > 1 and (option := parts[-1].partition("="))[0] in ADAPTER_KEYS:
+        key, _, value = option
+        ref[ADAPTER_KEYS[key]] = value if key in ("kind", "curve") else _number(value, f"--adapter {key}")
+        parts.pop()
+    name, colon, weight = ",".join(parts).rpartition(":")
+    return ref | ({"name": name, "weight": _number(weight, "--adapter")} if colon else {"name": weight})
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, float]:

@@ -15,6 +15,12 @@ WORDS, FOLLOW, ADAPTER = "words", "conditioning_scale", "adapters."
 NEVER = ("controls", "adapters", "init_image", "mask_image", "count")
 COSTS = {"checkpoint": 0, "vae": 1, ADAPTER: 2, FOLLOW: 3}
 CHEAP = 4
+SAYS = {
+    "guidance_scale": "guidance",
+    "num_inference_steps": "steps",
+    "negative_prompt": "leave out",
+    FOLLOW: "follow",
+}
 FIELDS = tuple(name for name in get_type_hints(GenerationRequest) if name not in NEVER)
 
 
@@ -45,6 +51,18 @@ class Axis:
     def cost(self) -> int:
         """How much it takes to go from one value to another; the lower the dearer."""
         return COSTS[ADAPTER] if self.field.startswith(ADAPTER) else COSTS.get(self.field, CHEAP)
+
+    @property
+    def label(self) -> str:
+        """What it is called on the sheet."""
+        if self.field.startswith(ADAPTER):
+            return self.field.removeprefix(ADAPTER)
+        return SAYS.get(self.field, self.field.replace("_", " "))
+
+    @property
+    def labels(self) -> list[str]:
+        """What its values are called."""
+        return [f"{value:g}" if isinstance(value, float) else str(value) for value in self.values]
 
 
 @dataclass(frozen=True)

@@ -10,20 +10,13 @@ from PIL import Image
 from studio.access import User
 from studio.errors import ForbiddenError, MissingError, StudioError
 from studio.gallery.index import GalleryItem
-from studio.grids.plan import ADAPTER, FOLLOW, WORDS, Axis, plan
-from studio.grids.sheet import Layout, draw_sheet
+from studio.grids.plan import Axis, plan
+from studio.grids.sheet import Layout, draw_sheet, sides
 from studio.jobs.queue import Job
 from studio.params import GenerationRequest
 from studio.services import GUEST_JOBS, Studio
 
 ENDED = ("done", "failed", "cancelled")
-SAYS = {
-    "guidance_scale": "guidance",
-    "num_inference_steps": "steps",
-    FOLLOW: "follow",
-    "clip_skip": "clip skip",
-    "negative_prompt": "leave out",
-}
 
 
 @dataclass(frozen=True)
@@ -82,9 +75,7 @@ def grid_view(studio: Studio, grid: Grid, user: User) -> dict[str, Any]:
     """A grid as front ends show it: its axes with labels, each cell with its job's state and picture."""
     cells = [_cell_view(studio, place, job_id, user) for place, job_id in grid.cells]
     ended = sum(cell["state"] in ENDED for cell in cells)
-    axes = [
-        {"field": a.field, "label": axis_label(a), "values": list(a.values), "labels": labels(a)} for a in grid.axes
-    ]
+    axes = [{"field": a.field, "label": a.label, "values": list(a.values), "labels": a.labels} for a in grid.axes]
     return {
         "id": grid.id,
         "axes": axes,
@@ -100,7 +91,6 @@ def grid_sheet(studio: Studio, grid: Grid, user: User) -> bytes:
     items = {place: item for place, job_id in grid.cells if (item := _picture(studio, job_id, user)) is not None}
     first = next(iter(items.values()), None)
     size = (first.width, first.height) if first else (256, 256)
-    names = tuple(tuple(f"{axis_label(axis)}: {label}" for label in labels(axis)) for axis in grid.axes)
 
     def opened(place: tuple[int, ...]) -> Image.Image | None:
         item = items.get(place)
@@ -110,7 +100,7 @@ def grid_sheet(studio: Studio, grid: Grid, user: User) -> bytes:
             return None
 
     data = io.BytesIO()
-    draw_sheet(Layout(names, size), opened).save(data, "PNG")
+    draw_sheet(Layout(sides(grid.axes), size), opened).save(data, "PNG")
     return data.getvalue()
 
 
@@ -120,18 +110,6 @@ def cancel_grid(studio: Studio, grid: Grid, user: User) -> None:
         job = _job(studio, job_id, user)
         if job is not None and job.state not in ENDED:
             studio.cancel(job_id, user)
-
-
-def axis_label(axis: Axis) -> str:
-    """What an axis is called on the sheet."""
-    if axis.field.startswith(ADAPTER):
-        return axis.field.removeprefix(ADAPTER)
-    return "words" if axis.field == WORDS else SAYS.get(axis.field, axis.field.replace("_", " "))
-
-
-def labels(axis: Axis) -> list[str]:
-    """What the values are called."""
-    return [f"{value:g}" if isinstance(value, float) else str(value) for value in axis.values]
 
 
 def _cell_view(studio: Studio, place: tuple[int, ...], job_id: str, user: User) -> dict[str, Any]:

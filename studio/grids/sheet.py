@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from studio.grids.plan import Axis
+
 SIDE_MAX = 6000  # pixels of the sheet
 PAPER, INK, EMPTY = (255, 254, 252), (38, 37, 34), (222, 219, 214)
 GAP, FONT = 8, 18
@@ -23,6 +25,11 @@ class Layout:
         """How many columns, rows and blocks."""
         counts = [*(len(axis) for axis in self.labels), 1, 1]
         return counts[0], counts[1], counts[2]
+
+
+def sides(axes: Sequence[Axis]) -> list[list[str]]:
+    """What stands at the sheet's sides: each axis with its values."""
+    return [[f"{axis.label}: {label}" for label in axis.labels] for axis in axes]
 
 
 def draw_sheet(layout: Layout, open_picture: Callable[[tuple[int, ...]], Image.Image | None]) -> Image.Image:

@@ -1,7 +1,7 @@
 import pytest
 
 from studio.cli.parser import parse
-from studio.cli.request import build_request, parse_control, parse_options, read_params
+from studio.cli.request import build_request, parse_adapter, parse_control, parse_options, read_params
 from studio.errors import InvalidRequestError
 from studio.params import AdapterRef, ControlUnit
 
@@ -193,3 +193,26 @@ def test_a_settings_file_that_is_not_there_is_named(pictures):
 def test_a_prompt_is_needed():
     with pytest.raises(InvalidRequestError, match="no prompt"):
         request()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ink", AdapterRef(name="ink")),
+        ("ink:-0.5", AdapterRef(name="ink", weight=-0.5)),
+        ("a, b:2", AdapterRef(name="a, b", weight=2)),
+        ("mood:0.7,kind=hypernetwork", AdapterRef(name="mood", weight=0.7, kind="hypernetwork")),
+        (
+            "ink:0.8,text=0.5,start=0.1,end=0.6,curve=fall",
+            AdapterRef(name="ink", weight=0.8, text_weight=0.5, start=0.1, end=0.6, curve="fall"),
+        ),
+    ],
+)
+def test_an_adapter_is_read_with_what_is_said_of_it(text, expected):
+    assert AdapterRef(**parse_adapter(text)) == expected
+
+
+@pytest.mark.parametrize("text", ["ink:strong", "ink,text=much"])
+def test_a_weight_that_is_no_number_is_refused(text):
+    with pytest.raises(InvalidRequestError, match="not a number"):
+        parse_adapter(text)

@@ -49,7 +49,12 @@ function tile(cell, said) {
     el("img", { src: "./" + cell.picture.thumbnail_url, alt: "", loading: "lazy" }),
   );
 }
-const by = (first, rest) => (rest.length ? `${first.label} by ${rest.map((axis) => axis.label).join(" by ")}` : first.label);
+const by = (first, rest) =>
+  rest.length
+    ? `${M.capital(first.label)} by ${rest.map((axis) => axis.label).join(" by ")}`
+    : adapterOf(first)
+      ? `${first.label} at ${first.labels.length} weights`
+      : M.capital(first.label);
 function show() {
   const [across, down, deep] = grid.axes,
     at = new Map(grid.cells.map((cell) => [cell.place.join(), cell])),
