@@ -300,7 +300,8 @@ class Studio:
     def unknown_words(self, prompt: str, checkpoint: str | None = None) -> list[str]:
         """Words of the prompt that a small checkpoint was never shown; none for one without a list of words."""
         known = self.card(checkpoint).known_words
-        return list(dict.fromkeys(word for word, _, _ in unknown_words(prompt, known))) if known else []
+        embeddings = [entry.name for entry in self.library.entries("embedding")]
+        return list(dict.fromkeys(word for word, _, _ in unknown_words(prompt, known, embeddings))) if known else []
 
     def presets(self) -> list[Preset]:
         """Partial requests by name: ours, and the person's own over them."""

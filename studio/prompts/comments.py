@@ -12,21 +12,26 @@ def strip_comments(text: str) -> str:
     never ended is text. `\#` is that character.
     Source: AUTOMATIC1111/stable-diffusion-webui, modules/processing_scripts/comments.py; SD.Next for `/* */`.
     """
-    kept: list[str] = []
-    start = place = 0
-    last = text.rfind("*/")
+    found = comments(text)
+    starts, ends = [*(start for start, _ in found), len(text)], [0, *(end for _, end in found)]
+    return "".join(text[end:start] for end, start in zip(ends, starts, strict=True))
+
+
+def comments(text: str) -> list[tuple[int, int]]:
+    """Where the comments of a text start and end."""
+    found: list[tuple[int, int]] = []
+    place, last = 0, text.rfind("*/")
     while match := BEGIN.search(text, place):
         place = match.end()
         if match[0] != "/*":
             newline = text.find("\n", place)
-            end = len(text) if newline < 0 else newline + _is_whole_line(text, match.start())
+            place = len(text) if newline < 0 else newline + _is_whole_line(text, match.start())
         elif place <= last:
-            end = text.index("*/", place) + 2
+            place = text.index("*/", place) + 2
         else:
             continue
-        kept.append(text[start : match.start()])
-        start = place = end
-    return "".join([*kept, text[start:]])
+        found.append((match.start(), place))
+    return found
 
 
 def _is_whole_line(text: str, start: int) -> bool:

@@ -33,6 +33,9 @@ def test_unknown_words_come_in_order_with_their_places():
         "",
         "!!! ,,, \n ... 😀",
         "red,house;sky/night",
+        "[red:house:0.5] [sky::3] [night|sky|]",
+        "{red|2::house} {2$$ and $$red|sky} __colours/deep sea__",
+        "red # a comment\nhouse /* another */ <style:film>",
     ],
 )
 def test_weights_numbers_punctuation_and_case_are_passed_over(prompt):
@@ -41,6 +44,11 @@ def test_weights_numbers_punctuation_and_case_are_passed_over(prompt):
 
 def test_other_alphabets_are_words_too():
     assert words("ein rotes Häuschen, дом, 家") == ["ein", "rotes", "Häuschen", "дом", "家"]
+
+
+def test_the_names_of_embeddings_are_no_unknown_words():
+    assert words("bad-hands house") == ["bad-hands"]
+    assert unknown_words("bad-hands house castle", KNOWN, ["bad-hands"]) == [("castle", 16, 22)]
 
 
 def test_each_place_of_a_word_is_found():
