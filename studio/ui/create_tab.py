@@ -41,6 +41,7 @@ class CreateTab:
     generate: gr.Button
     notice: OwnComponent
     words: OwnComponent
+    inspector: OwnComponent
     result: OwnComponent
     grid: OwnComponent
     grid_makers: tuple[OwnComponent, ...]
@@ -68,6 +69,7 @@ def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab
                 notice = OwnComponent("notice_line", elem_id="notice")
                 OwnComponent("reading_line", elem_id="reading")
                 words = OwnComponent("words", elem_id="words")
+                inspector = OwnComponent("prompt_inspector", elem_id="inspect")
                 stack = OwnComponent("adapter_stack", value=start["adapters"], elem_id="adapters")
                 main, shape, preset = main_row(studio, start)
                 negative = negative_prompt()
@@ -88,6 +90,7 @@ def build_create_tab(studio: Studio, checkpoint: CheckpointChooser) -> CreateTab
         generate=generate,
         notice=notice,
         words=words,
+        inspector=inspector,
         result=result,
         grid=grid,
         grid_makers=(stack, maker),

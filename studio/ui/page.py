@@ -16,6 +16,7 @@ from studio.ui.create_events import CreateEvents
 from studio.ui.create_tab import build_create_tab, present_card
 from studio.ui.create_wiring import wire_create
 from studio.ui.gallery_tab import build_gallery_tab
+from studio.ui.inspecting import wire_inspector
 from studio.ui.models_tab import build_models_tab
 from studio.ui.settings_tab import build_settings_tab
 from studio.ui.theme import studio_theme
@@ -32,6 +33,7 @@ STYLES = (
     "edit.css",
     "reference.css",
     "form.css",
+    "inspect.css",
     "adapters.css",
     "shelf.css",
     "grid.css",
@@ -79,6 +81,7 @@ def build(studio: Studio) -> gr.Blocks:
             with gr.Tab("Settings", id="settings"):
                 build_settings_tab(studio, page)
         create = CreateEvents(studio=studio, tab=tab, sections=sections)
+        wire_inspector(studio, tab)
         wire_create(page, DraftEvents(create=create, browser=browser, left=left), [tab.result, gallery])
     page.queue(default_concurrency_limit=None, api_open=False)
     return page

@@ -7,6 +7,7 @@ Words in the prompt steer it: "slow" takes its time and stays in its last step u
 import io
 import os
 from multiprocessing.connection import Connection
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -29,7 +30,12 @@ from studio.messages import (
     Resident,
     Result,
     Shutdown,
+    Tokenize,
+    Tokenized,
 )
+from studio.prompts.attention import parse_attention
+from studio.prompts.chunks import Cutter, Token
+from studio.prompts.script import Line, read_script
 
 STEP_SECONDS = 0.03
 
@@ -49,6 +55,8 @@ def main(connection: Connection) -> None:
                 connection.send(Identified(message.path, message.mark, True, "ESRGAN", 4, (3, 3)))
             elif isinstance(message, Annotate):
                 connection.send(annotated(message))
+            elif isinstance(message, Tokenize):
+                connection.send(tokenized(message))
             elif isinstance(message, Generate) and not run(connection, message):
                 return
     except (EOFError, OSError):
@@ -60,6 +68,36 @@ def annotated(asked: Annotate) -> Annotated:
     joints = ([4.0, 4.0, 1.0] * 18, [12.0, 4.0, 1.0] * 18)
     pose = {"canvas_width": 16, "canvas_height": 16, "people": [{"pose_keypoints_2d": person} for person in joints]}
     return Annotated(asked.id, 8, 8, bytes([200] * 8 * 8 * 3), pose if "pose" in asked.annotator else None)
+
+
+def tokenized(asked: Tokenize) -> Tokenized:
+    """Every word is a token, and four of them fill a window; embeddings have two vectors each."""
+    words: list[str] = []
+
+    def tokenize(text: str) -> list[int]:
+        words.extend(found := text.split())
+        return list(range(len(words) - len(found), len(words)))
+
+    def spans(line: Line) -> list[dict[str, Any]]:
+        cutter, first, made = Cutter(tokenize, 4, 0, dict.fromkeys(asked.embeddings, 2)), 1, []
+        for last, text in line.spans:
+            windows = cutter.cut(parse_attention(text))
+            chips = [[chip(token, words) for token in window if not token.row] for window in windows]
+            count = sum(map(len, windows))
+            made.append({"first": first, "last": last, "text": text, "windows": chips, "tokens": count})
+            first = last + 1
+        return made
+
+    script = read_script(asked.prompt, asked.negative_prompt, asked.steps)
+    lines = [{"negative": False, "weight": line.weight, "spans": spans(line), "more": 0} for line in script.told]
+    lines.append({"negative": True, "weight": 1.0, "spans": spans(script.untold), "more": 0})
+    return Tokenized(asked.id, {"steps": asked.steps, "window": 4, "lines": lines})
+
+
+def chip(token: Token, words: list[str]) -> dict[str, Any]:
+    """A token as the page shows it."""
+    named = {"embedding": token.embedding, "vectors": 2} if token.embedding else {"embedding": ""}
+    return {"text": token.embedding or words[token.id], "weight": token.weight, **named}
 
 
 def run(connection: Connection, job: Generate) -> bool:
