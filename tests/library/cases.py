@@ -208,10 +208,19 @@ SMALL = {
     ),
     "embedding-sd2": Case("embedding", "sd2", {"emb_params": (3, 1024)}, usable=True),
     "embedding-a1111": Case("embedding", "sd1", {"string_to_param.*": (2, 768)}, "style", usable=True),
+    "embedding-oldest": Case(
+        "embedding", "sd1", {"string_to_token.*": (1,), "string_to_param.*": (2, 768)}, "style", usable=True
+    ),
     "embedding-diffusers": Case(
         "embedding", "sd1", {"<cat-toy>": (768,)}, usable=True, expected={"trigger_words": ("<cat-toy>",)}
     ),
     "embedding-sdxl": Case("embedding", "sdxl", {"clip_l": (4, 768), "clip_g": (4, 1280)}, usable=True),
+    "embedding-onetrainer": Case(
+        "embedding",
+        "sdxl",
+        {"clip_l": (4, 768), "clip_g": (4, 1280), "clip_l_out": (4, 768), "clip_g_out": (4, 1280)},
+        usable=True,
+    ),
     "hypernetwork": Case("hypernetwork", "sd1", headers.hypernetwork(768, 320, 640, 1280), usable=True),
     "hypernetwork-sd2": Case("hypernetwork", "sd2", headers.hypernetwork(1024, 320, 640, 1280), usable=True),
 }

@@ -10,6 +10,8 @@ from studio.library.rules.subject import FLOATS, STARTER, Subject
 WIDTHS = {768: "sd1", 1024: "sd2"}  # of a token's vector where there is one text encoder
 TWO = {"clip_l": 768, "clip_g": 1280}  # SDXL's encoders
 VECTORS_MAX = 150
+OUT = ("clip_l_out", "clip_g_out")  # what OneTrainer adds, for the end of the text encoders
+TOKENS = "string_to_token."  # numbers of words, which some files keep as tensors
 FIXED_NAMES = ("emb_params", "string_to_param.*")
 EMBEDDING_REASON = "Its vectors are words of no text encoder that is known here."
 HYPER_REASON = "Its networks are for features of no base model that is known here."
@@ -34,9 +36,10 @@ def _embedding(subject: Subject) -> Identity | None:
 
     Source: AUTOMATIC1111, modules/textual_inversion/textual_inversion.py, create_embedding_from_data.
     """
-    if not 1 <= len(subject.tensors) <= 3:
+    names = [name for name in subject.tensors if not name.startswith(TOKENS)]
+    if not 1 <= len(names) <= 5:
         return None
-    tokens = {name: _token(subject, name) for name in subject.tensors}
+    tokens = {name: _token(subject, name) for name in names}
     if set(tokens) & {*TWO, "t5xxl"}:
         return _two(subject, tokens)
     (name, token), *more = tokens.items()
@@ -47,7 +50,7 @@ def _embedding(subject: Subject) -> Identity | None:
 
 
 def _two(subject: Subject, tokens: dict[str, Token | None]) -> Identity | None:
-    whole = {name: token.width for name, token in tokens.items() if token} == TWO
+    whole = {name: token.width for name, token in tokens.items() if token and name not in OUT} == TWO
     token = tokens.get("clip_g") or tokens.get("clip_l")
     if token is None or (not whole and None in tokens.values()):
         return None
