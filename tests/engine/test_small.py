@@ -98,3 +98,36 @@ def test_an_embedding_of_another_width_is_refused(engine, with_file):
 def test_what_no_text_encoder_reads_is_told(engine, with_file):
     files = with_file({"clip_l": torch.ones(1, tiny.HIDDEN), "t5xxl": torch.ones(1, 32)}, "embedding")
     assert vectors(engine, files)[1] == ["The embedding oil holds t5xxl too, which no text encoder here reads."]
+
+
+def test_an_embedding_speaks_where_it_is_named_and_nowhere_afterwards(engine, models, with_file):
+    files = with_file({"emb_params": torch.randn(2, tiny.HIDDEN)}, "embedding")
+    prompt = tiny.params(prompt="a cat oil")
+    without = picture(engine, prompt, models)
+    named = replace(prompt, embeddings=(EmbeddingRef(name="oil", id="id-oil"),))
+    assert not np.array_equal(picture(engine, named, files), without)
+    assert np.array_equal(picture(engine, prompt, models), without)
+    unnamed = tiny.params(embeddings=named.embeddings)
+    assert np.array_equal(picture(engine, unnamed, files), picture(engine, tiny.params(), models))
+
+
+def test_an_embedding_speaks_in_the_negative_prompt_too(engine, models, with_file):
+    files = with_file({"emb_params": torch.randn(2, tiny.HIDDEN)}, "embedding")
+    prompt = tiny.params(negative_prompt="dog oil")
+    named = replace(prompt, embeddings=(EmbeddingRef(name="oil", id="id-oil"),))
+    assert not np.array_equal(picture(engine, named, files), picture(engine, prompt, models))
+
+
+def test_an_embedding_of_another_width_ends_the_job_with_a_sentence(engine, with_file):
+    files = with_file({"emb_params": torch.ones(1, 768)}, "embedding")
+    named = tiny.params(prompt="oil", embeddings=(EmbeddingRef(name="oil", id="id-oil"),))
+    with pytest.raises(BaseModelMismatchError, match="oil was made for a text encoder of width 768"):
+        engine.generate(named, files)
+
+
+def test_a_hypernetwork_goes_with_an_embedding(engine, with_file):
+    with_file({"emb_params": torch.randn(2, tiny.HIDDEN)}, "embedding")
+    files = with_file(hypernetwork((tiny.HIDDEN,)), name="wax")
+    named = tiny.params(prompt="oil", embeddings=(EmbeddingRef(name="oil", id="id-oil"),))
+    both = replace(named, adapters=worn("wax").adapters)
+    assert not np.array_equal(picture(engine, both, files), picture(engine, named, files))
