@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from studio.engine.precision import device_name, installed, keep_choice, known_choices
+from studio.engine.regional import Regions, grid_of
 
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 Changer = Callable[[Attention, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -248,19 +248,14 @@ class Slots:
         pictures: What each cross-attention layer reads of pictures, by the layer's id.
         hypernetworks: What changes the states that a layer makes its keys and its values of, one after the other:
             from the layer and both (B, length, width) to both.
-        region_masks: Where each prompt counts: (regions, h, w), 0 to 1.
+        regions: Words of its own that each part of the picture hears, in cross-attention.
         references: Hidden states of other pictures, for self-attention.
     """
 
     pictures: dict[int, list[PictureKeys]] | None = None
     hypernetworks: Sequence[Changer] | None = None
-    region_masks: Any = None
+    regions: Regions | None = None
     references: Sequence[Reference] | None = None
-
-    @property
-    def unknown(self) -> bool:
-        """Whether one is filled that no layer heeds yet."""
-        return self.region_masks is not None
 
 
 class AttentionProcessor:
@@ -280,25 +275,24 @@ class AttentionProcessor:
     ) -> Tensor:
         """Attend. hidden_states: (B, length, width) or (B, width, h, w); encoder_hidden_states: (B, words, width).
 
-        Raises: ValueError, for an attention mask or a time embedding, which no UNet of ours has, and for a slot that
-            is filled, which no layer heeds yet.
+        Raises: ValueError, for an attention mask or a time embedding, which no UNet of ours has.
         """
-        if attention_mask is not None or temb is not None or self.slots.unknown:
-            raise ValueError("this processor takes no attention mask, no time embedding and no filled slot")
+        if attention_mask is not None or temb is not None:
+            raise ValueError("this processor takes no attention mask and no time embedding")
         residual, shape = hidden_states, hidden_states.shape
         if hidden_states.ndim == 4:
             hidden_states = hidden_states.flatten(2).transpose(1, 2)
         if attn.group_norm is not None:
             hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
-        said = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        if encoder_hidden_states is not None and attn.norm_cross:
-            said = attn.norm_encoder_hidden_states(said)
+        said = hidden_states if encoder_hidden_states is None else _normed(attn, encoder_hidden_states)
         query = split_heads(attn.to_q(hidden_states), attn.heads)
         key, value = self._keys_and_values(attn, said)
         attended = self.kernel(query, key, value)
         if encoder_hidden_states is None and self.slots.references is not None:
             own = Own(query, key, value, attended)
             attended = self._look_at(attn, hidden_states, own)
+        if encoder_hidden_states is not None and self.slots.regions is not None:
+            attended = self._in_regions(attn, query, attended, self.slots.regions)
         if encoder_hidden_states is not None and self.slots.pictures is not None:
             for seen in self.slots.pictures.get(id(attn), ()):
                 attended = torch.add(attended, self._of_picture(query, seen), alpha=seen.scale)
@@ -316,6 +310,16 @@ class AttentionProcessor:
         for changed in self.slots.hypernetworks or ():
             for_keys, for_values = changed(attn, for_keys, for_values)
         return split_heads(attn.to_k(for_keys), attn.heads), split_heads(attn.to_v(for_values), attn.heads)
+
+    def _in_regions(self, attn: Attention, query: Tensor, attended: Tensor, regions: Regions) -> Tensor:
+        """What was attended to, with the regions' words where they are, (B, heads, length, head width)."""
+        told = regions.told(query)
+
+        def attend(words: Tensor) -> Tensor:
+            key, value = self._keys_and_values(attn, _normed(attn, words))
+            return self.kernel(told, key.expand(len(told), -1, -1, -1), value.expand(len(told), -1, -1, -1))
+
+        return regions.blended(attended, attend)
 
     def _of_picture(self, query: Tensor, seen: PictureKeys) -> Tensor:
         """What attention to a picture's tokens adds at a scale of 1, (B, heads, length, head width)."""
@@ -362,11 +366,12 @@ class Own:
 
 def _mask_along(mask: Tensor, length: int) -> Tensor:
     """A mask (1, 1, h, w) over the positions of a layer, (1, 1, length, 1); rows first, of the mask's aspect."""
-    height = max(1, round((length * mask.shape[2] / mask.shape[3]) ** 0.5))
-    while length % height:
-        height -= 1
-    small = F.interpolate(mask.float(), size=(height, length // height), mode="bicubic", antialias=False)
+    small = F.interpolate(mask.float(), size=grid_of(mask, length), mode="bicubic", antialias=False)
     return small.reshape(1, 1, length, 1)
+
+
+def _normed(attn: Attention, said: Tensor) -> Tensor:
+    return attn.norm_encoder_hidden_states(said) if attn.norm_cross else said
 
 
 def split_heads(t: Tensor, heads: int) -> Tensor:

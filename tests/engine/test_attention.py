@@ -13,7 +13,6 @@ from studio.engine.attention import (
     AttentionProcessor,
     KernelChoice,
     Sdpa,
-    Slots,
     choose_kernel,
     measure_kernels,
     remembered_kernel,
@@ -157,10 +156,3 @@ def test_another_xformers_is_measured_again(monkeypatch, tmp_path):
 def test_a_choice_is_told_in_one_line():
     choice = KernelChoice("sdpa", {"sdpa": 0.0123}, {"xformers": "No module named 'xformers'"})
     assert choice.told() == "sdpa 12.3 ms, xformers: No module named 'xformers'"
-
-
-def test_a_slot_that_no_layer_heeds_is_refused():
-    unet = tiny.tiny_unet()
-    unet.set_attn_processor(AttentionProcessor("sdpa", Slots(region_masks=torch.zeros(1))))
-    with pytest.raises(ValueError, match="no filled slot"), torch.no_grad():
-        unet(*inputs())

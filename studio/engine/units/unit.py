@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from studio.engine.attention import AttentionProcessor, Changer, PictureKeys, Reference, Slots
+from studio.engine.regional import Regions
 
 FALLOFF = 0.825
 MODES = ("balanced", "prompt", "control")
+HEEDED = ("pictures", "references", "hypernetworks", "regions")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Residuals:
         pictures: What cross-attention layers read of pictures, by the layer's id (IP-Adapters).
         references: What self-attention layers see of other pictures.
         hypernetworks: What changes the states that keys and values are made of, in order.
+        regions: Words that parts of the picture hear in place of the prompt's.
     """
 
     down: tuple[Tensor, ...] | None = None
@@ -66,6 +69,7 @@ class Residuals:
     pictures: dict[int, list[PictureKeys]] = field(default_factory=dict)
     references: list[Reference] = field(default_factory=list)
     hypernetworks: list[Changer] = field(default_factory=list)
+    regions: Regions | None = None
 
     def add(self, down: Sequence[Tensor], middle: Tensor) -> None:
         """Add another ControlNet's residuals to these."""
@@ -78,18 +82,18 @@ class Residuals:
 
     @contextmanager
     def shown(self, unet: UNet2DConditionModel) -> Generator[None]:
-        """Let the UNet's attention layers heed the pictures, references and hypernetworks until the block ends."""
-        if not self.pictures and not self.references and not self.hypernetworks:
+        """Let the UNet's attention layers heed pictures, references, hypernetworks and regions until the block ends."""
+        heeded = {name: getattr(self, name) or None for name in HEEDED}
+        if not any(heeded.values()):
             yield
             return
         slots = slots_of(unet)
-        before = slots.pictures, slots.references, slots.hypernetworks
-        slots.pictures, slots.references = self.pictures or None, self.references or None
-        slots.hypernetworks = self.hypernetworks or None
+        before = {name: getattr(slots, name) for name in HEEDED}
+        vars(slots).update(heeded)
         try:
             yield
         finally:
-            slots.pictures, slots.references, slots.hypernetworks = before
+            vars(slots).update(before)
 
 
 @dataclass(frozen=True, kw_only=True)

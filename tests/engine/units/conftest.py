@@ -15,7 +15,7 @@ STEPS, GUIDANCE, SIDE = 4, 5.0, tiny.SIZE // tiny.FACTOR
 
 @dataclass
 class Job:
-    """The same job for a pipeline of diffusers' and for our loop."""
+    """The same job for a pipeline of diffusers' and for our loop. words: rows for the negative prompts come first."""
 
     pipeline: Any
     unet: Any
@@ -39,8 +39,9 @@ class Job:
         ).images
 
     def told(self, added: dict[str, Tensor], halves: bool) -> Words:
-        told, untold = self.words[1:], self.words[:1]
-        own = {name: rows[1:] for name, rows in added.items()}
+        half = len(self.words) // 2
+        told, untold = self.words[half:], self.words[:half]
+        own = {name: rows[half:] for name, rows in added.items()}
         joined = [Joined(0.5, told, own)] if halves else []
         return Words(
             prompt_embeds=told, negative_embeds=untold, added=added, weight=0.5 if halves else 1.0, joined=joined
