@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ import studio.engine  # noqa: F401  (before diffusers)
 
 # isort: split
 from diffusers import UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
 
 from studio.adapters.delta import LowRank
 from studio.adapters.file import read_adapter
 from studio.adapters.stack import Stack, Weighted, merge, terms_of
 from studio.bench.figures import Figure
-from studio.bench.store_child import look_at, private_bytes
+from studio.bench.store_child import NOISE_VALUES, look_at, private_bytes
 from studio.bench.suites import alternating, interleaved
 from studio.engine.attention import AttentionProcessor, choose_kernel
 from studio.engine.configs import CONFIGS
@@ -54,9 +55,9 @@ class Size:
 
     config: Mapping[str, Any]
     ranks: tuple[int, ...] = (16, 32, 128)
-    side: int = 32
+    side: int = 16
     repeats: int = 3
-    steps: int = 7
+    steps: int = 5
     changes: int = 1000
     walked: int = 16
     heavy: int = 150_000_000
@@ -166,8 +167,9 @@ class Theirs:
         changed = {name.removeprefix("unet.") for name in attention_shapes(desk.targets)}
         state = desk.unet.state_dict()
         unet.load_state_dict({n: t.clone() if n in changed else t for n, t in state.items()}, assign=True)
+        diffusers_logging.set_verbosity_error()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PEFT warns of the second adapter
+            warnings.simplefilter("ignore")  # both speak of a second adapter
             for name in FIVE:
                 unet.load_lora_adapter(load_file(desk.file(name, rank)), prefix="unet", adapter_name=name)
         unet.to(desk.unet.dtype).eval().requires_grad_(False)
@@ -304,8 +306,15 @@ def random_values(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tens
     """Values that keep activations finite: scaled by what goes in; norms are ones, biases zeros."""
     if len(shape) < 2:
         return torch.full(shape, float(name.endswith("weight")), dtype=dtype)
-    rng = torch.Generator().manual_seed(sum(name.encode()))
-    return (torch.randn(shape, generator=rng) / torch.Size(shape[1:]).numel() ** 0.5).to(dtype)
+    count = torch.Size(shape).numel()
+    noise = some_noise().roll(sum(name.encode()))
+    return (noise.repeat(-(-count // len(noise)))[:count].view(shape) / torch.Size(shape[1:]).numel() ** 0.5).to(dtype)
+
+
+@lru_cache(maxsize=1)
+def some_noise() -> Tensor:
+    """Numbers that are drawn once: a UNet's take a minute."""
+    return torch.randn(NOISE_VALUES, generator=torch.Generator().manual_seed(0))
 
 
 def random_lora(shapes: Mapping[str, tuple[int, ...]], rank: int, name: str) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ from studio.bench import suites
 from studio.bench.adapters import Desk, Size, Theirs, attention_shapes, distance, measure, random_values
 from tests import tiny
 
-
 CONFIG = {name: value for name, value in tiny.tiny_unet().config.items() if not name.startswith("_")}
 SMALL = Size(config=CONFIG, ranks=(2, 4), side=8, repeats=1, steps=1, changes=20, walked=4, heavy=100_000)
 
