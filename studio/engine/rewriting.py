@@ -90,7 +90,7 @@ def rewrite(original: Original, change: Change, writing: Writing) -> None:
 
     Nothing is at `writing.out` before all of it is. No second copy of the checkpoint is ever in memory.
     Raises: StorageError, if something is there already, or the disk is full; InvalidRequestError, for a name that does
-        not go with the layout.
+        not go with the layout, and for numbers that are too large for the file's precision, or none.
     """
     out, source = writing.out, Path(original.location.path)
     if out.exists():
@@ -138,6 +138,7 @@ def _made(stored: Tensor, pieces: list[_Piece], change: Change) -> Tensor:
     made = stored.clone()
     for piece in pieces:
         value = change.value(piece.name, piece.part.tensor(piece.own))
+        _check_held(piece.name, value, made.dtype)
         if piece.place.form == TRANSPOSED:
             made.copy_(value.T)
         elif piece.place.form in THIRDS:
@@ -146,6 +147,16 @@ def _made(stored: Tensor, pieces: list[_Piece], change: Change) -> Tensor:
         else:
             made.copy_(value.reshape(made.shape))
     return made
+
+
+def _check_held(name: str, value: Tensor, dtype: torch.dtype) -> None:
+    """Refuse numbers that the precision cannot hold; fp8 would take the largest that it has instead."""
+    if not value.abs().max() <= torch.finfo(dtype).max:  # so that NaN is refused too
+        raise InvalidRequestError(
+            f"{name} would get numbers that {str(dtype).removeprefix('torch.')} cannot hold.",
+            field="weights",
+            hint="Take smaller weights; if they are about 1, a file is damaged.",
+        )
 
 
 def _write_folder(original: Original, change: Change, writing: Writing) -> None:

@@ -147,6 +147,18 @@ def test_what_breaks_off_leaves_nothing(tmp_path, monkeypatch, kind):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float8_e4m3fn])
+def test_numbers_that_the_file_cannot_hold_are_refused(tmp_path, dtype):
+    original = written(tmp_path, "sd1", "a")
+    if dtype != torch.float16:
+        held = {name: tensor.to(dtype) for name, tensor in load_file(tmp_path / "a.safetensors").items()}
+        write_tensors(tmp_path / "a.safetensors", {n: (tuple(t.shape), [t]) for n, t in held.items()})
+        original = loaded(tmp_path / "a.safetensors", "sd1")
+    with pytest.raises(InvalidRequestError, match=r"weight would get numbers that float\w+ cannot hold"):
+        rewrite(original, Baked.of(stack(original, 1e9)), Writing(tmp_path / "m.safetensors", {}))
+    assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+
+
 def test_nothing_is_written_over(tmp_path):
     original = written(tmp_path, "sd1", "a")
     with pytest.raises(StorageError, match=r"a\.safetensors is there already"):
