@@ -104,12 +104,11 @@ class Stacking:
 
     def _missing(self, ref: AdapterRef) -> ModelEntry:
         """Raises: ModelNotFoundError, always: with names that are spelled alike, or the kind that has it."""
-        for kind in ADAPTER_KINDS:
+        hints = {kind: f"It is a {kind_word(kind)}: give its kind." for kind in ADAPTER_KINDS}
+        hints["embedding"] = "It is an embedding: write its name into the prompt."
+        for kind, hint in hints.items():
             if any(is_called(e, ref.name) for e in self.library.entries(kind)):
-                what = kind_word(kind)
-                raise ModelNotFoundError(
-                    f"There is no {kind_word(ref.kind)} {ref.name[:80]!r}.", hint=f"It is a {what}: give its kind."
-                )
+                raise ModelNotFoundError(f"There is no {kind_word(ref.kind)} {ref.name[:80]!r}.", hint=hint)
         return self.library.find(ref.name, ref.kind)
 
 

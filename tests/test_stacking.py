@@ -106,6 +106,7 @@ def test_a_hypernetwork_is_found_by_its_kind(resolver):
         (AdapterRef(name="oil"), BaseModelMismatchError, r"oil was made for SDXL, and the checkpoint for SD 1\.5"),
         (AdapterRef(name="inc"), ModelNotFoundError, "Did you mean ink"),
         (AdapterRef(name="mood"), ModelNotFoundError, "It is a hypernetwork"),
+        (AdapterRef(name="bad-hands"), ModelNotFoundError, "write its name into the prompt"),
         (AdapterRef(name="flux"), InvalidRequestError, "cannot be used"),
     ],
 )
