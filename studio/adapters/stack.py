@@ -5,6 +5,7 @@ in fp32, in the order of the stack, rounded once. Plain LoRAs that follow each o
 side by side, the weights multiplied into the first; every other change is added on its own.
 """
 
+import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -16,6 +17,7 @@ from studio.adapters.delta import Delta, LowRank
 from studio.errors import InvalidRequestError
 
 UNET = "unet."
+X86 = platform.machine().lower() in ("x86_64", "amd64")
 WIDE = (torch.float32, torch.float16, torch.bfloat16)  # what torch adds to fp32 as it is
 CURVES: Mapping[str, Callable[[float], float]] = {
     "constant": lambda _x: 1.0,
@@ -134,7 +136,7 @@ def _changes(pristine: Tensor, terms: Terms) -> Iterator[Tensor]:
     for plain, run in groupby(terms, key=lambda term: isinstance(term.delta, LowRank)):
         if plain:
             up, down = side_by_side(tuple(run), pristine.device)
-            yield (up @ down).view(pristine.shape)
+            yield product(up, down).view(pristine.shape)
             continue
         for term in run:
             yield _alone(pristine, term)
@@ -152,6 +154,13 @@ def side_by_side(terms: Terms, device: torch.device) -> tuple[Tensor, Tensor]:
         broken = next(term for term in terms if not _is_finite(term.delta.up, term.delta.down))
         raise _not_numbers(broken)
     return up, down
+
+
+def product(up: Tensor, down: Tensor) -> Tensor:
+    """up @ down, in fp32. On x86 by oneDNN, which takes half the time of torch's own choice on processors of AMD."""
+    if up.device.type == "cpu" and X86 and torch.backends.mkldnn.is_available():
+        return torch.ops.mkldnn._linear_pointwise(up, down.t().contiguous(), None, "none", [], None)
+    return up @ down
 
 
 def _alone(pristine: Tensor, term: Term) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from studio.adapters.delta import LowRank
-from studio.adapters.stack import Weighted, at_step, merge, recipe_of, terms_of
+from studio.adapters.stack import Weighted, at_step, merge, product, recipe_of, terms_of
 from studio.errors import InvalidRequestError
 
 NAME = "unet.layer.weight"
@@ -94,12 +94,19 @@ def test_in_fp32_it_is_the_naive_formula_in_our_order():
     pristine, stack = torch.randn(24, 20), stack_of_five()
     a, b, share, c, d = [terms_of([one])[NAME][0] for one in stack]
 
-    def product(*terms):
+    def put_together(*terms):
         ups = [t.delta.up * (t.delta.scale * t.weight) for t in terms]
         return torch.cat(ups, 1) @ torch.cat([t.delta.down for t in terms])
 
-    naive = pristine + product(a, b) + share.delta.of(pristine, share.weight) + product(c, d)
+    naive = pristine + put_together(a, b) + share.delta.of(pristine, share.weight) + put_together(c, d)
     assert torch.equal(put(stack, pristine), naive)
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 3), (64, 700, 48)])
+def test_a_product_is_torchs_own_within_the_rounding_of_fp32(shape):
+    rows, ranks, columns = shape
+    up, down = torch.randn(rows, ranks), torch.randn(ranks, columns)
+    torch.testing.assert_close(product(up, down).double(), up.double() @ down.double(), rtol=1e-5, atol=1e-4)
 
 
 def test_every_change_is_of_the_pristine_tensor_wherever_it_stands():
