@@ -12,6 +12,7 @@ CONTROL_KINDS = {
     "normal": ("Normals", "Which way every surface looks."),
     "pose": ("Pose", "Skeletons of people: they stand as you pose them."),
     "segments": ("Segments", "Regions in colours that name what they are."),
+    "regions": ("Regions", "Areas in flat colours, each with words of its own."),
     "shuffle": ("Shuffle", "Colours and textures of a picture, without its places."),
     "tile": ("Tile", "A picture to be filled with new detail."),
     "inpaint": ("Inpaint", "A picture with what is to be redone painted out."),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from PIL import Image, ImageStat
 
+from studio import regions
 from studio.errors import InvalidRequestError
 from studio.inpainting import Size, on_black
 from studio.library.control_kinds import REFERENCE, REFERENCE_ONLY
@@ -22,7 +23,8 @@ def remarks(unit: ControlUnit, open_image: Callable[[str], Image.Image], size: S
     Raises: InvalidRequestError, if the mask is black everywhere; AssetError.
     """
     about_map = () if unit.kind in PICTURES else _about_map(unit, open_image(unit.map), size)
-    return [*about_map, *(_about_mask(unit, open_image(unit.mask)) if unit.mask else ())]
+    said = regions.remarks(unit, open_image) if unit.kind == regions.KIND else ()
+    return [*about_map, *said, *(_about_mask(unit, open_image(unit.mask)) if unit.mask else ())]
 
 
 def alike(given: Size, wanted: Size) -> bool:
@@ -37,7 +39,8 @@ def _about_map(unit: ControlUnit, image: Image.Image, size: Size) -> Iterator[st
     seen = on_black(image)
     if image.mode == "RGBA" and image.getchannel("A").histogram()[255] < image.width * image.height:
         yield f"The {unit.kind} map is transparent in places, which count as black."
-    if all(image.width * image.height in channel.histogram() for channel in seen.split()):
+    one_color = all(image.width * image.height in channel.histogram() for channel in seen.split())
+    if one_color and unit.kind != regions.KIND:
         yield f"The {unit.kind} map shows nothing: it has one colour everywhere."
     elif unit.kind in LINES and ImageStat.Stat(seen.convert("L")).mean[0] > MOSTLY:
         yield f"The {unit.kind} map is mostly white, but lines are read as light on black; the annotator invert helps."

@@ -5,6 +5,7 @@ nothing is left to choose. Only params are queued, written into the PNG and repl
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -23,8 +24,31 @@ ADAPTER_KINDS = ("lora", "hypernetwork")
 CURVES = ("constant", "rise", "fall")
 PARTS = ("unet", "text_encoder", "text_encoder_2")
 WEIGHT_MAX, ADAPTERS_MAX, BLOCKS_MAX = 4, 100, 200
+REGIONS_MAX, SOFTNESS_MAX = 8, 0.25
 PADDING_MAX, BLUR_MAX = 512, 64
 MASK_BLUR = 4  # pixels, as in A1111
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A part of the picture with words of its own.
+
+    Fields:
+        color: Of its area in the map, as "#rrggbb".
+        words: What it shows; without any the prompt alone decides there.
+        weight: How much its words count there, 0 to 1; the rest of 1 is left to the prompt.
+    """
+
+    color: str
+    words: str = ""
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("weight", self.weight, 0, 1)
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.color):
+            raise InvalidRequestError(
+                f"A region's color is {self.color[:40]!r}.", field="color", hint='Write it as "#e6553c".'
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +70,9 @@ class ControlUnit:
         resize_mode: How a map of another aspect is fitted: "crop", "fill" (whole, with bars) or "stretch".
         fidelity: For reference_only, 0 to 1: how much the picture without words keeps to itself.
         method: What an IP-Adapter takes of its pictures: "full", "style" or "composition".
+        regions: For the kind "regions", whose map shows each one's area in its colour: what is said where.
+        softness: How softly regions go over into what is around them: the sigma of a Gaussian, as a share of the
+            picture's shorter side, 0 to 0.25.
         source, annotator, annotator_options: The picture and the annotator that gave the map, if any.
         editor: Asset id of the editor's data (strokes as JSON), so that the map can be edited again.
     """
@@ -65,6 +92,8 @@ class ControlUnit:
     resize_mode: str = "crop"
     fidelity: float = 0.5
     method: str = "full"
+    regions: tuple[Region, ...] = ()
+    softness: float = 0.02
     source: str = ""
     annotator: str = ""
     annotator_options: tuple[tuple[str, float], ...] = ()
@@ -76,6 +105,8 @@ class ControlUnit:
         check_choice("mode", self.mode, CONTROL_MODES)
         check_choice("resize_mode", self.resize_mode, RESIZE_MODES)
         check_choice("method", self.method, METHODS)
+        check_range("softness", self.softness, 0, SOFTNESS_MAX)
+        check_count("regions", self.regions, REGIONS_MAX)
         start, end = self.control_guidance_start, self.control_guidance_end
         if not 0 <= start < end <= 1:
             raise InvalidRequestError(
@@ -334,7 +365,7 @@ def _value(hint: Any, value: Any, field: str) -> Any:
         hint = next(arg for arg in get_args(hint) if arg is not type(None))
     if get_origin(hint) is tuple:
         return _items(hint, value, field)
-    if hint in (ControlUnit, AdapterRef, EmbeddingRef):
+    if hint in (ControlUnit, Region, AdapterRef, EmbeddingRef):
         return _read(hint, value, field)
     return _scalar(hint, value, field)
 

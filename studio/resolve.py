@@ -4,6 +4,7 @@ import secrets
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 from PIL import Image
@@ -12,12 +13,13 @@ from studio.control_maps import alike, remarks, source_of
 from studio.errors import AssetError, InvalidRequestError
 from studio.inpainting import Size, changeable
 from studio.library.card import Card
-from studio.library.control_kinds import REFERENCE, REFERENCE_ONLY, UNION_KINDS
+from studio.library.control_kinds import REFERENCE, UNION_KINDS, WITHOUT_MODEL
 from studio.library.fit import misfit
 from studio.library.index import Library, ModelEntry
 from studio.library.words import kind_word
 from studio.params import MASK_BLUR, ControlUnit, GenerationParams, GenerationRequest, check_range
 from studio.prompts.prepare import Prepared, Sources, prepare
+from studio.regions import Speaking, check_regions, words_of
 from studio.registry import Registry
 from studio.stacking import Stacking
 
@@ -70,7 +72,8 @@ class Resolver:
         notes.lines += said.warnings
         width, height = notes.size(request.width, request.height, card)
         vae = self._vae(request.vae, entry)
-        controls = self._controls(request.controls, entry)
+        speaking = Speaking(seed, self.sources().wildcards, partial(notes.text, "regions"), notes.lines)
+        controls = tuple(speaking.unit(unit) for unit in self._controls(request.controls, entry))
         scheduler = request.scheduler or card.scheduler
         params = GenerationParams(
             **prompts(typed, said),
@@ -96,7 +99,8 @@ class Resolver:
             vae_id=self.library.content_id(vae) if vae else "",
         )
         params = self._seen(request, params, eyes, notes)
-        params = replace(params, embeddings=stacking.embeddings(params.prompt, params.negative_prompt))
+        texts = (params.prompt, params.negative_prompt, *words_of(params.controls))
+        params = replace(params, embeddings=stacking.embeddings(*texts))
         if not params.prompt and not params.controls:
             notes.lines.append("The prompt is empty, so the picture shows whatever the checkpoint likes.")
         return params, tuple(notes.lines)
@@ -181,13 +185,14 @@ class Resolver:
                 field="controls",
                 hint="Leave out those that count least.",
             )
+        check_regions(units)
         return tuple(self._control(unit, checkpoint) for unit in units)
 
     def _control(self, unit: ControlUnit, checkpoint: ModelEntry) -> ControlUnit:
         """The unit with its models named."""
-        if unit.kind == REFERENCE_ONLY:
+        if unit.kind in WITHOUT_MODEL:
             if unit.model:
-                raise InvalidRequestError("reference_only takes no model.", field="controls", hint="Leave it blank.")
+                raise InvalidRequestError(f"{unit.kind} takes no model.", field="controls", hint="Leave it blank.")
             return self._with_pictures(unit)
         entry = self.control_entry(unit.kind, unit.model, checkpoint)
         self._with_pictures(unit)

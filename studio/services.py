@@ -27,7 +27,7 @@ from studio.jobs.queue import Job, JobQueue
 from studio.jobs.worker import Dispatcher
 from studio.library.annotators import Annotation, AnnotatorFiles
 from studio.library.card import Card
-from studio.library.control_kinds import REFERENCE_ONLY
+from studio.library.control_kinds import WITHOUT_MODEL
 from studio.library.download.queue import Downloads
 from studio.library.index import Library, ModelEntry
 from studio.messages import Resident
@@ -348,7 +348,7 @@ class Studio:
 
     def control_trouble(self, kind: str, checkpoint: str | None) -> StudioError | None:
         """Why the checkpoint can follow no map of that kind, and what would fit; None if it can."""
-        if kind == REFERENCE_ONLY:
+        if kind in WITHOUT_MODEL:
             return None
         try:
             self.resolver.control_entry(kind, "", self.resolver.checkpoint(checkpoint))

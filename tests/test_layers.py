@@ -16,6 +16,7 @@ CORE = {
     "annotators",
     "prompts",
     "files",
+    "regions",
     "segments",
     "skeleton",
     "drawn",

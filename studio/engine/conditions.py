@@ -13,16 +13,20 @@ from torch import Tensor
 from studio.control.fitting import fitted
 from studio.control.ip_adapter import IPAdapter
 from studio.engine import decoding
+from studio.engine.prompt import Told
 from studio.engine.small import hypernetworks_of
 from studio.engine.store import Checkpoint, Store
 from studio.engine.units.controlnet import ControlNetUnit
 from studio.engine.units.ip_adapter import IPAdapterUnit
 from studio.engine.units.reference import ReferenceUnit
+from studio.engine.units.region import Region, RegionsUnit
 from studio.engine.units.t2i_adapter import T2IAdapterUnit
 from studio.engine.units.unit import Setting, Unit
 from studio.inpainting import Window, on_black
+from studio.library.control_kinds import REFERENCE_ONLY, REGIONS
 from studio.messages import ModelLocation
 from studio.params import ControlUnit, GenerationParams
+from studio.regions import masks
 
 LoadImage = Callable[[str], Image.Image]
 REMEMBERED = 32
@@ -48,16 +52,30 @@ class Conditions:
     def references(
         self, params: GenerationParams, checkpoint: Checkpoint, window: Window, *, tiled: bool
     ) -> list[Unit]:
-        """A unit for each control that is on and needs no model; the autoencoder sees their pictures whole."""
+        """A unit for each picture that the checkpoint reads itself; the autoencoder sees them whole."""
         made: list[Unit] = []
         for control in _on(params):
-            if not control.model_id:
+            if control.kind == REFERENCE_ONLY:
                 reference = fitted(self.load_image(control.map), window.size, control.resize_mode)
                 shown = to_unit_range(reference) * 2 - 1
                 latents = decoding.encode(checkpoint.vae, shown, tiled=tiled, warnings=[])
                 noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(FIRST_NOISE))
                 unit = ReferenceUnit(latents, noise.to(latents), self._setting(control, window), control.fidelity)
                 made.append(unit)
+        return made
+
+    def regions(self, params: GenerationParams, window: Window, encode: Callable[[str], Told]) -> list[RegionsUnit]:
+        """A unit for regions that say something somewhere. encode: Gives what words say at each step."""
+        made: list[RegionsUnit] = []
+        for control in _on(params):
+            if control.kind != REGIONS:
+                continue
+            found: list[Region] = []
+            for region, mask in zip(control.regions, masks(self._named(control, window), control), strict=True):
+                if region.words and region.weight and mask.any():
+                    shown = torch.from_numpy(mask)[None, None].to(self.store.device)
+                    found.append(Region(encode(region.words), shown, region.weight))
+            made += [RegionsUnit(found, self._setting(control, window))] if found else []
         return made
 
     def _unit(self, control: ControlUnit, models: Mapping[str, ModelLocation], window: Window) -> Unit:
@@ -87,11 +105,14 @@ class Conditions:
 
     def _map(self, control: ControlUnit, window: Window) -> Tensor:
         """(1, 3, H, W), 0 to 1: the map covers the whole picture, and what is in the window is shown."""
-        given, names = self.load_image(control.map), control.kind == "segments"  # whose colours must not mix
-        if names:
-            whole = fitted(given, window.whole, control.resize_mode, Image.Resampling.NEAREST)
-            return to_unit_range(window.seen(whole, Image.Resampling.NEAREST))
-        return to_unit_range(window.seen(fitted(given, window.whole, control.resize_mode)))
+        if control.kind == "segments":
+            return to_unit_range(self._named(control, window))
+        return to_unit_range(window.seen(fitted(self.load_image(control.map), window.whole, control.resize_mode)))
+
+    def _named(self, control: ControlUnit, window: Window) -> Image.Image:
+        """What is in the window of a map whose colours are names, which must not mix."""
+        nearest = Image.Resampling.NEAREST
+        return window.seen(fitted(self.load_image(control.map), window.whole, control.resize_mode, nearest), nearest)
 
     def _reference(
         self, adapter: IPAdapter, encoder: ModelLocation, control: ControlUnit, setting: Setting

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from studio.engine.units.controlnet import ControlNetUnit
 from studio.engine.units.unit import Unit
 from studio.engine.working_sets import RunSize
 from studio.hookspecs import SchedulerSpec
+from studio.library.control_kinds import REFERENCE_ONLY
 from studio.messages import ModelLocation
 from studio.params import GenerationParams
 
@@ -135,12 +137,16 @@ class Engine:
         with timer("encode"), placed.phase("encode"):
             vectors, notes = self.small.embeddings(params, models, checkpoint.prompts)
             named = {ref.name: Vectors(ref.id, vectors[ref.name]) for ref in params.embeddings}
-            reading = Reading(params.clip_skip, embeddings=named)
-            told = checkpoint.prompts.encode_script(
-                params.prompt, params.negative_prompt, steps_that_run(params), reading
+            encode = partial(
+                checkpoint.prompts.encode_script,
+                steps=steps_that_run(params),
+                reading=Reading(params.clip_skip, embeddings=named),
             )
-        warnings += [*notes, *told.notes]
-        seen = any(control.conditioning_scale and not control.model_id for control in params.controls)
+            told = encode(params.prompt, params.negative_prompt)
+            regional = self.conditions.regions(params, source.window, lambda words: encode(words, ""))
+            units += regional
+        warnings += [*notes, *told.notes, *(note for unit in regional for note in unit.notes)]
+        seen = any(control.conditioning_scale and control.kind == REFERENCE_ONLY for control in params.controls)
         looks = params.init_image is not None or checkpoint.fills_in or seen
         with timer("encode"), placed.phase("decode") if looks else nullcontext():
             given = Given(source, checkpoint, params.fill, tiled=placed.plan.tiled_vae)

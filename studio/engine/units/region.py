@@ -44,6 +44,11 @@ class RegionsUnit:
     regions: Sequence[Region]
     setting: Setting = field(default_factory=Setting)
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what of the words was left out or changed."""
+        return list(dict.fromkeys(note for region in self.regions for note in region.told.notes))
+
     @contextmanager
     def attached(self, unet: UNet2DConditionModel) -> Generator[None]:
         """Nothing of the UNet is changed. Raises: ValueError, if its attention is not ours."""
