@@ -2,21 +2,19 @@
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from studio.cli.models import open_library
-from studio.cli.tools_parser import RANK
 from studio.errors import InvalidRequestError, ModelNotFoundError, StudioError
 from studio.library.identify import identify
 from studio.library.index import Library
-from studio.library.names import PLANS
-from studio.settings import BUILTIN, Settings
+from studio.library.tools.order import checkpoint_for, read_block
+from studio.library.tools.process import run_tool
+from studio.library.tools.table import RANK, usual_share
+from studio.settings import Settings
 
 OPTIONS = ("rank", "energy", "precision", "spelling", "rest")
 
@@ -27,7 +25,9 @@ def use_tool(flags: argparse.Namespace, settings: Settings) -> int:
     Raises: StudioError, saying what is wrong and that nothing was written.
     """
     order = order_of(flags, open_library(settings))
-    said = _run(order, settings.device, quiet=flags.json)
+    said = run_tool(order, settings.device, lambda done, total: None if flags.json else _show(done, total))
+    if not flags.json:
+        print(file=sys.stderr)
     if "error" in said:
         if said["wrong_use"]:
             raise InvalidRequestError(said["error"], field="", hint=said["hint"])
@@ -62,16 +62,8 @@ def _shares(flags: argparse.Namespace) -> dict[str, Any]:
         raise InvalidRequestError(
             f"{len(flags.files)} checkpoints are given.", field="files", hint="Name two to mix, or three: A + (B - C)."
         )
-    share = flags.share if flags.share is not None else 0.5 if len(flags.files) == 2 else 1.0
-    return {"share": share, "blocks": [_block(text) for text in flags.block]}
-
-
-def _block(text: str) -> tuple[str, float]:
-    name, _, share = text.rpartition("=")
-    number = _number(share)
-    if not name or number is None:
-        raise InvalidRequestError(f"{text!r} is no block with a share.", field="block", hint="Write unet.mid_block=0.2")
-    return name, number
+    share = flags.share if flags.share is not None else usual_share(len(flags.files))
+    return {"share": share, "blocks": [read_block(text) for text in flags.block]}
 
 
 def _weighed(word: str, library: Library) -> tuple[str, tuple[float, float]]:
@@ -112,33 +104,9 @@ def _checkpoint(word: str, files: Sequence[str], library: Library) -> str:
     """What adapters are for: the checkpoint that is named, or one of their base model, if it is no well-known one."""
     if word:
         return _path(word, "checkpoint", library)
-    base = identify(Path(files[0]), "lora").base
-    if base in PLANS:
-        return ""
-    entries = (entry for entry in library.entries() if entry.kind == "checkpoint" and entry.base == base)
-    return next((str(entry.path) for entry in entries), "")
+    found = checkpoint_for(identify(Path(files[0]), "lora").base, library)
+    return "" if found is None else str(found.path)
 
 
-def _run(order: Mapping[str, Any], device: str, *, quiet: bool) -> dict[str, Any]:
-    """The child's last line. Raises: StudioError, if it ended without one."""
-    path = os.pathsep.join([str(BUILTIN), os.environ.get("PYTHONPATH", "")])
-    hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
-    command = [sys.executable, "-m", "studio.engine.tools", json.dumps(order)]
-    environment = {**os.environ, "PYTHONPATH": path, **hidden}
-    said: dict[str, Any] = {}
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as child,
-    ):
-        for line in child.stdout or ():
-            said = json.loads(line)
-            if "done" in said and not quiet:
-                print(f"\r{100 * said['done'] // max(said['total'], 1)} %", end="", file=sys.stderr, flush=True)
-        child.wait()
-        if not quiet:
-            print(file=sys.stderr)
-        if "path" in said or "error" in said:
-            return said
-        errors.seek(0)
-        last = (errors.read().strip().splitlines() or ["it ended without a word"])[-1]
-    raise StudioError(f"Nothing was written: {last}", hint="python launch.py doctor may say more.")
+def _show(done: int, total: int) -> None:
+    print(f"\r{100 * done // max(total, 1)} %", end="", file=sys.stderr, flush=True)

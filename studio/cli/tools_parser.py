@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from studio.library.tools.table import RANK
+
 TOOLS = ("merge-loras", "resize", "respell", "extract", "bake", "merge")
 WEIGHED = "FILE[:WEIGHT[:TEXT]]"
-RANK = 32
 
 
 def add_tools(actions: Any, common: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """`python -m studio.engine.tools ORDER`: a tool at work, in a process of its own. ORDER is JSON; prints lines of JSON.
 
 {"done", "total"} tell how far it is; the last line is {"path", "notes"} of the file that was written, or {"error",
-"hint"}, saying why there is none.
+"hint", "field", "wrong_use"}, saying why there is none.
 """
 
 import json
@@ -285,7 +285,8 @@ def run(order: Order) -> dict[str, Any]:
         return {"path": order.out, "notes": list(TOOLS[order.tool](Task(order)))}
     except StudioError as error:
         wrong = isinstance(error, InvalidRequestError | BaseModelMismatchError)
-        return {"error": str(error), "hint": error.hint, "wrong_use": wrong}
+        field = error.field if isinstance(error, InvalidRequestError) else "files" if wrong else ""
+        return {"error": str(error), "hint": error.hint, "field": field, "wrong_use": wrong}
 
 
 def read_order(text: str) -> Order:
