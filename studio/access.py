@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from studio.errors import ForbiddenError
 
 GUEST = frozenset({"generate"})
-LOCAL = GUEST | {"see_all", "delete", "order", "settings", "open_folder", "free", "download", "models"}
+LOCAL = GUEST | {"see_all", "delete", "order", "settings", "open_folder", "free", "download", "models", "tools"}
 ACTIONS = {"local": LOCAL, "guest": GUEST}
 SAYS = {
     "delete": "Guests cannot delete pictures.",
@@ -15,6 +15,7 @@ SAYS = {
     "free": "Guests cannot unload models.",
     "models": "Guests cannot change the list of models.",
     "download": "Guests cannot download models.",
+    "tools": "Guests cannot make model files.",
     "see_all": "Guests see their own pictures and jobs only.",
 }
 

@@ -33,6 +33,7 @@ from studio.library.download.ledger import Ledger
 from studio.library.download.queue import Downloads
 from studio.library.index import Library
 from studio.library.notes import Notes
+from studio.library.tools.runs import Tools
 from studio.lock import StudioLock
 from studio.messages import Hello
 from studio.models import Models
@@ -148,6 +149,7 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
             arrived=models.arrived,
             ledger=Ledger(database),
         ),
+        tools=Tools(library, paths.models, device=settings.device, tell=events.publish, arrived=models.arrived),
         warnings=[*warnings, *preset_warnings],
     )
     models.ask = lambda path, mark: studio.dispatcher.identify(path, mark)
@@ -222,6 +224,7 @@ def serve(settings: Settings, options: ServeOptions) -> int:
             finally:
                 studio.events.close()
                 studio.downloads.close()
+                studio.tools.close()
                 studio.models.scanner.stop()
                 studio.dispatcher.stop()
     gc.freeze()  # the process ends now: looking for garbage among gradio's objects would take seconds

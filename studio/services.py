@@ -30,6 +30,7 @@ from studio.library.card import Card
 from studio.library.control_kinds import WITHOUT_MODEL
 from studio.library.download.queue import Downloads
 from studio.library.index import Library, ModelEntry
+from studio.library.tools.runs import Tools
 from studio.messages import Resident
 from studio.models import Models
 from studio.outcome import job_view
@@ -89,6 +90,7 @@ class Studio:
     accounts: Accounts
     models: Models
     downloads: Downloads
+    tools: Tools
     shelf: Shelf
     stacks: SavedStacks
     warnings: list[str] = field(default_factory=list[str])

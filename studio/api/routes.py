@@ -20,6 +20,7 @@ from studio.api.guard import user_of
 from studio.api.models import models_router
 from studio.api.prompts import prompts_router
 from studio.api.schemas import binary_body, file_answer, json_body, refusals, request_schema
+from studio.api.tools import tools_router
 from studio.errors import InvalidRequestError, MissingError, StudioError
 from studio.params import GenerationRequest
 from studio.services import Studio
@@ -78,6 +79,7 @@ def router(studio: Studio) -> APIRouter:
         adapters_router,
         grids_router,
         downloads_router,
+        tools_router,
         studio_router,
     )
     for part in parts:
