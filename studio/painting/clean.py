@@ -5,10 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from studio.drawn import Reader
-from studio.segments import REGIONS
+from studio.painting.palettes import PALETTES
+from studio.params import SOFTNESS_MAX, ControlUnit
 
 FIELD = "painting"
 READ = Reader(field=FIELD, refusal="The painting cannot be used", hint="Clear it and paint again.")
+NAMED = {
+    "brush": ("path", "s", "region"),
+    "erase": ("path", "s"),
+    "area": ("ring", "region"),
+    "rect": ("line", "region"),
+    "fill": ("x", "y", "region"),
+}
 OPS = {
     "depth": {
         "brush": ("path", "s", "soft", "v"),
@@ -20,13 +28,8 @@ OPS = {
         "smooth": ("s",),
         "invert": (),
     },
-    "segments": {
-        "brush": ("path", "s", "region"),
-        "erase": ("path", "s"),
-        "area": ("ring", "region"),
-        "rect": ("line", "region"),
-        "fill": ("x", "y", "region"),
-    },
+    "segments": NAMED,
+    "regions": {**NAMED, "clear": ("region",)},
 }
 """What may be done, and the fields of each: path is p = [x, y, pressure, ...]; line is p = [x, y, x, y], a gradient's
 ends or opposite corners; ring is p = [x, y, ...], the corners of an area; vs is v = [light at the far end, at the near
@@ -38,7 +41,8 @@ SHEETS = {"smooth": 30, "fill": 4, "gradient": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class PaintingLimits:
-    """What a painting may hold: pixels a side, ops, numbers, sizes of brushes and things, characters about pictures.
+    """What a painting may hold: pixels a side, ops, numbers, sizes of brushes and things, characters about pictures and
+    of a region's words.
 
     work: How many pixels all of it may change; a stroke those of the box around each segment.
     """
@@ -48,11 +52,12 @@ class PaintingLimits:
     numbers: int = 200_000
     size: float = 1024.0
     text: int = 1200
+    words: int = 20_000
     work: float = 3e8
 
 
 def clean_painting(value: object, kind: str, limits: PaintingLimits | None = None) -> dict[str, Any]:
-    """A painting of that kind ("depth", "segments") from a browser, checked and with nothing else in it.
+    """A painting of that kind ("depth", "segments", "regions") from a browser, checked and with nothing else in it.
 
     Raises: InvalidRequestError, saying what does not fit.
     """
@@ -62,9 +67,11 @@ def clean_painting(value: object, kind: str, limits: PaintingLimits | None = Non
     ops = READ.items(given.get("ops", []), "ops are not a list")
     if len(ops) > limits.ops:
         raise READ.wrong(f"more than {limits.ops:,} things were done to it", hint="Clear it and start again.")
-    reader = _Reader(width, height, limits)
+    reader = _Reader(kind, width, height, limits)
     painting: dict[str, Any] = {"kind": kind, "w": width, "h": height}
-    painting["ops"] = [_op(op, kind, reader) for op in ops]
+    painting["ops"] = [_op(op, reader) for op in ops]
+    if kind == "regions":
+        painting |= _spoken(given, reader)
     if base := given.get("base"):
         painting["base"] = READ.base(base, 8.0 * max(width, height))
     if background := given.get("background"):
@@ -76,6 +83,7 @@ def clean_painting(value: object, kind: str, limits: PaintingLimits | None = Non
 class _Reader:
     """Reads the fields of ops, and counts what they cost."""
 
+    kind: str
     width: int
     height: int
     limits: PaintingLimits
@@ -163,11 +171,30 @@ def _lights(given: Mapping[str, object], reader: _Reader) -> dict[str, Any]:
     return {"v": [reader.within(light, LIGHT, "how near an end is") for light in lights]}
 
 
-def _region(given: Mapping[str, object], _reader: _Reader) -> dict[str, Any]:
-    name = given.get("region")
-    if not isinstance(name, str) or name not in REGIONS:
-        raise READ.wrong(f"there is no region {name!r:.40}", hint=f"Known regions: {', '.join(REGIONS)}.")
+def _region(given: Mapping[str, object], reader: _Reader) -> dict[str, Any]:
+    name, known = given.get("region"), PALETTES[reader.kind]
+    if not isinstance(name, str) or name not in known:
+        raise READ.wrong(f"there is no region {name!r:.40}", hint=f"Known regions: {', '.join(known)}.")
     return {"region": name}
+
+
+def _spoken(given: Mapping[str, object], reader: _Reader) -> dict[str, Any]:
+    """What regions say, and how soft their borders are."""
+    listed = READ.items(given.get("regions", []), "its regions are not a list")
+    regions = [_row(row, reader) for row in listed]
+    names = [row["region"] for row in regions]
+    if len(set(names)) < len(names):
+        raise READ.wrong("a region is listed twice")
+    softness = given.get("softness", ControlUnit.softness)
+    return {"regions": regions, "softness": reader.within(softness, (0, SOFTNESS_MAX), "the softness of its borders")}
+
+
+def _row(row: object, reader: _Reader) -> dict[str, Any]:
+    given = READ.fields(row, "a region is not an object with region and words")
+    words = given.get("words", "")
+    if not isinstance(words, str) or len(words) > reader.limits.words:
+        raise READ.wrong(f"a region's words are no text of at most {reader.limits.words:,} characters")
+    return _region(given, reader) | {"words": words, "on": given.get("on") is not False}
 
 
 FIELDS: dict[str, Field] = {
@@ -188,13 +215,14 @@ FIELDS: dict[str, Field] = {
 }
 
 
-def _op(op: object, kind: str, reader: _Reader) -> dict[str, Any]:
+def _op(op: object, reader: _Reader) -> dict[str, Any]:
     given = READ.fields(op, "a thing done to it is not an object with a kind")
     name = given.get("kind")
-    if not isinstance(name, str) or name not in OPS[kind]:
-        raise READ.wrong(f"nothing is called {name!r:.40}", hint=f"Known kinds: {', '.join(OPS[kind])}.")
+    known = OPS[reader.kind]
+    if not isinstance(name, str) or name not in known:
+        raise READ.wrong(f"nothing is called {name!r:.40}", hint=f"Known kinds: {', '.join(known)}.")
     cleaned: dict[str, Any] = {"kind": name}
-    for field in OPS[kind][name]:
+    for field in known[name]:
         cleaned |= FIELDS[field](given, reader)
     reader.spend(cleaned)
     return cleaned

@@ -10,8 +10,8 @@ from PIL import Image
 
 from studio.painting import shapes
 from studio.painting.clean import clean_painting
+from studio.painting.palettes import PALETTES, packed
 from studio.painting.shapes import Sheet, Size
-from studio.segments import REGIONS
 
 Labels = NDArray[np.int32]
 BLACK = 0
@@ -22,10 +22,10 @@ def rasterise(painting: Mapping[str, Any], width: int, height: int, base: Image.
     """The map that a cleaned painting gives, RGB of that size; black where nothing is.
 
     base: The picture of painting["base"]. It is painted on a sheet of the painting's own size, which is then stretched:
-    depth evenly, segments so that no colours mix.
+    depth evenly, the others so that no colours mix. Regions that are off are not on the map.
     """
     size = (painting["h"], painting["w"])
-    if painting["kind"] == "segments":
+    if painting["kind"] in PALETTES:
         return _colored(paint_segments(painting, size, base)).resize((width, height), Image.Resampling.NEAREST)
     light = np.floor(np.clip(paint_depth(painting, size, base), 0, 255) + 0.5).astype(np.uint8)
     return Image.fromarray(light).resize((width, height), Image.Resampling.BILINEAR).convert("RGB")
@@ -104,14 +104,15 @@ class DepthSheet:
 class SegmentSheet:
     """The colour of each pixel as 0xRRGGBB: `shown`, and `under`, which the eraser brings back; (height, width)."""
 
-    def __init__(self, under: Labels) -> None:
+    def __init__(self, under: Labels, kind: str) -> None:
         self.under = under
+        self.colors = {name: packed(color) for name, color in PALETTES[kind].items()}
         self.shown = under.copy()
         self.size = (under.shape[0], under.shape[1])
 
     def brush(self, op: Mapping[str, Any]) -> None:
         at, cover = shapes.brushed(op["p"], op["s"], 0, self.size)
-        self.shown[at][cover >= 0.5] = packed(REGIONS[op["region"]])
+        self.shown[at][cover >= 0.5] = self.colors[op["region"]]
 
     def erase(self, op: Mapping[str, Any]) -> None:
         at, cover = shapes.brushed(op["p"], op["s"], 0, self.size)
@@ -119,7 +120,7 @@ class SegmentSheet:
 
     def area(self, op: Mapping[str, Any]) -> None:
         at, found = shapes.inside(op["p"], self.size)
-        self.shown[at][found] = packed(REGIONS[op["region"]])
+        self.shown[at][found] = self.colors[op["region"]]
 
     def rect(self, op: Mapping[str, Any]) -> None:
         x0, y0, x1, y1 = op["p"]
@@ -128,7 +129,10 @@ class SegmentSheet:
     def fill(self, op: Mapping[str, Any]) -> None:
         found = shapes.connected(self.shown, op["x"], op["y"])
         if found is not None:
-            self.shown[found] = packed(REGIONS[op["region"]])
+            self.shown[found] = self.colors[op["region"]]
+
+    def clear(self, op: Mapping[str, Any]) -> None:
+        self.shown[self.shown == self.colors[op["region"]]] = BLACK
 
 
 def paint_depth(painting: Mapping[str, Any], size: Size, base: Image.Image | None) -> Sheet:
@@ -141,16 +145,13 @@ def paint_depth(painting: Mapping[str, Any], size: Size, base: Image.Image | Non
 
 def paint_segments(painting: Mapping[str, Any], size: Size, base: Image.Image | None) -> Labels:
     """Colours as 0xRRGGBB on a sheet of (height, width)."""
-    sheet = SegmentSheet(_laid_colors(base, painting.get("base"), size))
+    sheet = SegmentSheet(_laid_colors(base, painting.get("base"), size), painting["kind"])
     for op in painting["ops"]:
         getattr(sheet, op["kind"])(op)
+    for row in painting.get("regions", ()):
+        if not row["on"]:
+            sheet.clear(row)
     return sheet.shown
-
-
-def packed(color: tuple[int, int, int]) -> int:
-    """0xRRGGBB."""
-    red, green, blue = color
-    return (red << 16) | (green << 8) | blue
 
 
 def _colored(labels: Labels) -> Image.Image:

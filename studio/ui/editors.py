@@ -6,7 +6,8 @@ from typing import Any
 
 from studio.access import User
 from studio.edits import add_edit, restored_edit
-from studio.library.control_kinds import REFERENCE, REFERENCE_ONLY
+from studio.library.control_kinds import REFERENCE, REFERENCE_ONLY, REGIONS
+from studio.painting.palettes import SPOKEN, spelled
 from studio.params import ControlUnit, GenerationRequest
 from studio.services import Studio
 from studio.ui.components import edit_pad, paint_pad, pose_editor, reference_pad, sketch_pad
@@ -162,6 +163,32 @@ def _painting(kind: str) -> dict[str, Callable[..., Any]]:
     }
 
 
+def _add_regions(studio: Studio, painting: Mapping[str, Any], size: Size, user: User) -> Part:
+    kept = studio.add_painting(paint_pad.empty_painting(*size) | dict(painting), REGIONS, size, user)
+    if kept.empty:
+        return Part()
+    cleaned = studio.assets.open_json(kept.editor)
+    said = [{"color": _color(row), "words": row["words"]} for row in cleaned["regions"] if row["on"]]
+    unit = {"kind": REGIONS, "map": kept.map, "editor": kept.editor, "regions": said}
+    return Part(unit=unit | {"softness": cleaned["softness"]})
+
+
+def _color(row: Mapping[str, Any]) -> str:
+    return spelled(SPOKEN[row["region"]])
+
+
+def _restored_regions(studio: Studio, request: GenerationRequest, size: Size, user: User) -> Value | None:
+    """The painting with the words that were read; None where the pad could not show all that the unit has."""
+    unit = first_unit(request, REGIONS)
+    kept = None if unit is None else kept_data(studio, unit, user)
+    if unit is None or kept is None or any(region.weight != 1 for region in unit.regions):
+        return None  # as a finished map nothing of it is lost
+    painting = paint_pad.readable(kept, REGIONS, *size)
+    words = {region.color: region.words for region in unit.regions}
+    rows = [row | {"words": words.get(_color(row), row["words"])} for row in painting.get("regions", ())]
+    return painting | {"regions": rows, "softness": unit.softness} if rows else None
+
+
 def _restored_edit(studio: Studio, request: GenerationRequest, size: Size, user: User) -> Value | None:
     edit = restored_edit(studio, request, user)
     return None if edit is None else edit_pad.readable(edit, *size)
@@ -243,6 +270,15 @@ SEGMENTS = Editor(
     nothing="No regions are painted, so the prompt alone decides.",
     **_painting("segments"),
 )
+SAID = Editor(
+    kind=REGIONS,
+    name=REGIONS,
+    label="Regions",
+    elem_id="regions-pad",
+    follow="Say what is where",
+    nothing="No regions are painted, so the prompt alone decides.",
+    **_painting(REGIONS) | {"add": _add_regions, "restored": _restored_regions},
+)
 EDIT = Editor(
     kind="edit",
     name="edit",
@@ -272,5 +308,5 @@ REFERENCES = Editor(
     also=(REFERENCE_ONLY,),
     several=True,
 )
-EDITORS = {editor.kind: editor for editor in (SKETCH, POSE, DEPTH, EDGES, SEGMENTS, REFERENCES, EDIT)}
+EDITORS = {editor.kind: editor for editor in (SKETCH, POSE, DEPTH, EDGES, SEGMENTS, SAID, REFERENCES, EDIT)}
 """In the order of the tabs."""

@@ -6,7 +6,7 @@
   const KEYS = [
     [`${CTRL} + Enter`, "Generate"],
     ["Esc", "Cancel the running picture"],
-    ["1 to 7", "The tabs of the canvas, from the left"],
+    ["1 to 8", "The tabs of the canvas, from the left"],
     ["B", "Brush"],
     ["E", "Eraser"],
     ["[  and  ]", "Thinner, thicker"],
@@ -53,7 +53,7 @@
       return;
     }
     if (!visible(document.getElementById("canvas-pane"))) return;
-    if (!command && !e.altKey && /^[1-7]$/.test(key)) {
+    if (!command && !e.altKey && /^[1-8]$/.test(key)) {
       e.preventDefault();
       M.emit("tab", key - 1);
       return;

@@ -30,6 +30,7 @@ STYLES = (
     "stack.css",
     "pose.css",
     "paint.css",
+    "regions.css",
     "edit.css",
     "reference.css",
     "form.css",
@@ -41,6 +42,7 @@ STYLES = (
     "gallery.css",
     "chooser.css",
     "models.css",
+    "tools.css",
     "details.css",
 )
 SCRIPTS = (
@@ -52,8 +54,10 @@ SCRIPTS = (
     "paint.js",
     "paint_things.js",
     "paint_hands.js",
+    "paint_regions.js",
     "models.js",
     "models_correction.js",
+    "model_picker.js",
     "shelf.js",
 )
 

@@ -237,6 +237,10 @@ window.maquettePaint ??= (() => {
       area: ({ p, region }) => area(p, colors.get(region)),
       rect: ({ p: [x0, y0, x1, y1], region }) => area([x0, y0, x1, y0, x1, y1, x0, y1], colors.get(region)),
       fill: (op) => fill(self.shown, w, h, op, colors.get(op.region)),
+      clear({ region }) {
+        const color = colors.get(region);
+        self.shown.forEach((shown, k) => shown === color && (self.shown[k] = 0));
+      },
     };
     self.color = (k) => self.shown[k];
     return self;
@@ -251,7 +255,7 @@ window.maquettePaint ??= (() => {
     });
   }
 
-  // The sheet of a painting. kind: "depth" or "segments"; picture: that of its base, or null; colors: name -> 0xRRGGBB.
+  // The sheet of a painting. kind: "depth", "segments" or "regions"; picture: that of its base, or null; colors: name -> 0xRRGGBB.
   function render(kind, { w, h, ops, base }, picture, colors) {
     const [lay, make] = kind === "depth" ? [laidLight, depthSheet] : [laidColors, segmentSheet];
     const laid = () => {

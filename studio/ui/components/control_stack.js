@@ -10,6 +10,9 @@ const MODES = [
   ["prompt", "Words matter more"],
   ["control", "The map matters more"],
 ];
+const PLAIN = ["regions"]; // kinds that have no model, and words on both sides
+const HOW_CLOSELY = "How closely to follow it (conditioning_scale): 1 is as trained, 0 is off";
+const HOW_MUCH = "How much the regions' own words count there (conditioning_scale): 1 is alone, at 0.5 the prompt has half, 0 is off";
 const about = (kind) => TABS.find(([k]) => k === kind);
 const nameOf = (unit) => (unit.map ? `${unit.kind}:${unit.map}` : unit.kind);
 const rows = new Map(); // name -> its parts
@@ -50,7 +53,7 @@ function row(name) {
     step: 0.05,
     class: "mq-scale",
     "aria-label": "How closely",
-    title: "How closely to follow it (conditioning_scale): 1 is as trained, 0 is off",
+    title: PLAIN.includes(unit.kind) ? HOW_MUCH : HOW_CLOSELY,
     oninput: () => {
       number.value = range.value;
     },
@@ -243,9 +246,10 @@ function fill(name, unit, part, solo) {
     part[side].range.value = share;
     part[side].said.textContent = `${Math.round(share * 100)} %`;
   }
+  part.mode.hidden = part.model.hidden = PLAIN.includes(unit.kind);
   part.mode.value = unit.mode;
   part.model.value = unit.model ?? "";
-  if (!part.depends.hidden) offer(name, part);
+  if (!part.depends.hidden && !part.model.hidden) offer(name, part);
   part.area.choose.hidden = Boolean(unit.mask);
   part.area.shown.hidden = part.area.remove.hidden = !unit.mask;
   if (unit.mask) part.area.shown.src = `./api/v1/assets/${unit.mask}`;

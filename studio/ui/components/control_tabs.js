@@ -1,4 +1,4 @@
-// Which canvas is worked on. value = the kind of control of its tab. Keys 1 to 7 choose, too.
+// Which canvas is worked on. value = the kind of control of its tab. Keys 1 to 8 choose, too.
 const M = window.maquette,
   { el } = M;
 const root = element.querySelector(".mq-control-tabs");

@@ -1,5 +1,6 @@
-// A sheet to paint maps on: how near everything is (depth), or what is where (segments). value = {w, h, ops, base,
-// background}, as studio/painting has it; window.maquettePaint draws it by the same rule. One "edited" for each edit.
+// A sheet to paint maps on: how near everything is (depth), what is where (segments), or what is said where (regions).
+// value = {w, h, ops, base, background}, and for regions {regions, softness}, as studio/painting has it;
+// window.maquettePaint draws it by the same rule. One "edited" for each edit.
 const M = window.maquette,
   P = window.maquettePad,
   R = window.maquettePaint,
@@ -10,11 +11,11 @@ const M = window.maquette,
 const root = element.querySelector(".mq-paint-pad"),
   { kind, name, panel } = root.dataset,
   DEPTH = kind === "depth",
+  SPOKEN = kind === "regions",
   REGIONS = new Map(JSON.parse(root.dataset.regions)), // name -> 0xRRGGBB
   SIZES = [4, 8, 16, 28, 44, 64, 96, 140];
 const brushing = () => state.tool === "brush" || state.tool === "erase";
 const lightOf = () => (state.tool === "ball" || state.tool === "box" ? "middle" : "light");
-const css = (color) => "#" + color.toString(16).padStart(6, "0");
 const state = {
   tool: "brush",
   size: DEPTH ? 64 : 28,
@@ -64,21 +65,17 @@ const dot = el("span", { class: "mq-brush-dot" }),
   turned = el("label", { class: "mq-group mq-slide" }, el("span", { text: "Turn" }), turns),
   [far, near] = ["Far", "Near"].map((text) => el("span", { text })),
   nearness = el("span", { class: "mq-group mq-slide mq-near" }, far, lights, near);
-const NAME = DEPTH ? "Depth" : "Segments",
+const NAME = { depth: "Depth", segments: "Segments", regions: "Regions" }[kind],
   canvas = el("canvas", { tabindex: 0, role: "img", "aria-label": `${NAME}: paint with mouse, pen or finger` }),
   pen = canvas.getContext("2d", { willReadFrequently: true });
 const marks = svg("svg", { "aria-hidden": "true" }),
   ring = el("div", { class: "mq-ring" });
-const hint = el(
-  "div",
-  { class: "mq-pad-hint" },
-  el("strong", { text: DEPTH ? "Paint what is near" : "Paint what is where" }),
-  el("span", {
-    text: DEPTH
-      ? "Light is near, dark is far: begin with a floor and a ball"
-      : "Choose a region, then paint it or fill the sheet",
-  }),
-);
+const [BEGIN, HOW_TO] = {
+  depth: ["Paint what is near", "Light is near, dark is far: begin with a floor and a ball"],
+  segments: ["Paint what is where", "Choose a region, then paint it or fill the sheet"],
+  regions: ["Paint where things are", "Give each a colour and write below what is there; the prompt tells of the whole"],
+}[kind];
+const hint = el("div", { class: "mq-pad-hint" }, el("strong", { text: BEGIN }), el("span", { text: HOW_TO }));
 const traced = P.tracing({ root, desk: () => desk });
 const photo = P.fromPhoto({
   root,
@@ -90,14 +87,10 @@ const stage = el("div", { class: "mq-stage mq-paint-stage" }, canvas, traced.ima
 const said = el("span", { class: "mq-pose-said", role: "status" }),
   here = el("span", { class: "mq-here" }),
   remove = el("button", { type: "button", class: "mq-link", text: "Remove it", onclick: () => act.remove() });
-const chips = [...REGIONS].map(([id, color]) =>
-  el(
-    "button",
-    { type: "button", class: "mq-region", "aria-pressed": false, "data-region": id, onclick: () => paintWith(id) },
-    el("span", { class: "mq-swatch", style: `background:${css(color)}` }),
-    el("span", { text: id }),
-  ),
-);
+const picker = DEPTH
+  ? null
+  : window.maquetteRegions[SPOKEN ? "rows" : "chips"]({ palette: REGIONS, state, choose: paintWith, desk: () => desk });
+const colors = () => picker?.colors() ?? REGIONS;
 root.append(
   el(
     "div",
@@ -105,7 +98,7 @@ root.append(
     el("span", { class: "mq-group" }, ...Object.values(tools)),
     ...(DEPTH ? [] : [sizing]),
     el("span", { class: "mq-group" }, undo, redo, clear),
-    el("span", { class: "mq-group mq-right" }, ...photo.tools, ...traced.tools),
+    el("span", { class: "mq-group mq-right" }, ...(SPOKEN ? [] : photo.tools), ...traced.tools),
   ),
   ...(DEPTH
     ? [
@@ -125,9 +118,9 @@ root.append(
     : []),
   el(
     "div",
-    { class: DEPTH ? "" : "mq-pose-desk" },
+    { class: DEPTH || SPOKEN ? "" : "mq-pose-desk" },
     el("div", {}, stage, el("div", { class: "mq-pose-line" }, said, remove, here)),
-    ...(DEPTH ? [] : [el("div", { class: "mq-regions", role: "group", "aria-label": "Regions" }, ...chips)]),
+    ...(DEPTH ? [] : [picker.node]),
   ),
 );
 
@@ -135,7 +128,11 @@ root.append(
 function read(value) {
   const given = value && Array.isArray(value.ops) ? value : { ops: [] };
   const { ops, base, background } = given;
-  return { w: given.w || 512, h: given.h || 512, ops, base: base || null, background: background || null };
+  const said = SPOKEN && {
+    regions: given.regions?.length ? given.regions : window.maquetteRegions.first(REGIONS),
+    softness: given.softness,
+  };
+  return { w: given.w || 512, h: given.h || 512, ops, base: base || null, background: background || null, ...said };
 }
 // On a sheet of w by h: as large as fits, in the middle, nothing bent.
 function onto(painting, w, h) {
@@ -149,7 +146,7 @@ function onto(painting, w, h) {
 const desk = P.desk({
   ...{ element, props, trigger, watch, kind, name, id: panel, read, onto },
   written: (painting) => ({ ...painting }),
-  holds: (painting) => painting.ops.length || painting.base || painting.background,
+  holds: (p) => p.ops.length || p.base || p.background || p.regions?.some(({ words }) => words),
   show: () => {
     fetchBase();
     draw();
@@ -197,17 +194,24 @@ async function lay({ map, source, annotator, options }) {
 function draw() {
   const { w, h } = desk.now;
   if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
-  sheet = R.render(kind, { ...desk.now, ops: ops() }, picture.data ? picture : null, REGIONS);
+  sheet = R.render(kind, { ...desk.now, ops: ops() }, picture.data ? picture : null, colors());
   R.put(sheet, pen);
+  labels = picker?.labels?.(sheet) ?? [];
   drawMarks();
 }
-let frame = 0;
+let labels = [], // what is said where, on the sheet
+  frame = 0;
 const soon = () => (frame ||= requestAnimationFrame(() => ((frame = 0), draw())));
 function drawMarks() {
   const { w, h } = desk.now,
     op = thing();
   marks.setAttribute("viewBox", `0 0 ${w} ${h}`);
   marks.replaceChildren();
+  for (const { x, y, text } of labels) {
+    const mark = svg("text", { x, y, class: "mq-words-here", "font-size": 13 * pixel() });
+    mark.textContent = text;
+    marks.append(mark);
+  }
   if (hand?.area) marks.append(svg("polyline", { points: hand.area.join(" "), class: "mq-outline" }));
   if (!op) return;
   if (op.kind === "ball") marks.append(svg("circle", { cx: op.x, cy: op.y, r: op.r, class: "mq-outline" }));
@@ -229,9 +233,9 @@ function show() {
   const { w, h, base, background, ops: done } = desk.now;
   if (!thing()) state.chosen = -1;
   const op = thing(),
-    { tool, size, soft, region } = state;
+    { tool, size, soft } = state;
   stage.style.aspectRatio = `${w} / ${h}`;
-  stage.style.maxWidth = P.stageWidth(w, h);
+  stage.style.maxWidth = P.stageWidth(w, h, SPOKEN ? 500 : 420);
   traced.show();
   hint.hidden = done.length > 0 || Boolean(base) || Boolean(background) || Boolean(hand);
   for (const [id, node] of Object.entries(tools)) node.setAttribute("aria-pressed", tool === id);
@@ -247,9 +251,9 @@ function show() {
   softs.value = soft ?? 0;
   const across = Math.max(2, Math.min(26, (size * (stage.clientWidth || 512)) / w));
   dot.style.width = dot.style.height = across + "px";
-  for (const chip of chips) chip.setAttribute("aria-pressed", chip.dataset.region === region);
+  picker?.show();
   remove.hidden = !op;
-  said.textContent = op ? `${WORDS[op.kind]}: ${HOW[op.kind]}.` : DEPTH ? "" : `You paint: ${region}.`;
+  said.textContent = op ? `${WORDS[op.kind]}: ${HOW[op.kind]}.` : (picker?.said() ?? "");
   element.dataset.ops = done.length;
   root.dataset.tool = tool;
   drawMarks();
@@ -358,7 +362,6 @@ canvas.addEventListener("pointerleave", () => {
   ring.style.display = "none";
   here.textContent = "";
 });
-const NAMES = new Map([[0, ""], ...[...REGIONS].map(([id, color]) => [color, id])]);
 function hover(e) {
   const box = canvas.getBoundingClientRect(),
     across = (state.size * box.width) / desk.now.w;
@@ -371,7 +374,8 @@ function hover(e) {
   }
   const [x, y] = at(e).map(Math.floor),
     inside = x >= 0 && y >= 0 && x < sheet.w && y < sheet.h;
-  const found = inside ? (NAMES.get(sheet.shown[y * sheet.w + x]) ?? "another region") : "";
+  const color = inside && sheet.shown[y * sheet.w + x],
+    found = color ? picker.named(color) : "";
   here.textContent = found && `Here is: ${found}.`;
 }
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from studio.errors import InvalidRequestError
 from studio.painting.clean import clean_painting
-from studio.painting.rasterise import packed
-from studio.segments import REGIONS
+from studio.painting.palettes import PALETTES, packed
 from studio.ui.components.own import OwnComponent
 
 LONG_SIDE = 512
@@ -15,15 +14,15 @@ LENGTHS = ("s", "r", "rx", "ry")
 
 
 class PaintPad(OwnComponent):
-    """value: {"w", "h", "ops", "base", "background"}, as studio.painting has it, for the kind "depth" or "segments".
-    Event: `edited`, once for each thing a person does.
+    """value: {"w", "h", "ops", "base", "background"}, as studio.painting has it, for the kind "depth", "segments" or
+    "regions", which has {"regions", "softness"} too. Event: `edited`, once for each thing a person does.
 
     With "refit": true a value is an empty sheet of another aspect, onto which the pad lays what is painted, as `fitted`
     does. It can be used as soon as it has its first value.
     """
 
     def __init__(self, *, elem_id: str, kind: str, render: bool = True) -> None:
-        regions = json.dumps([[name, packed(color)] for name, color in REGIONS.items()])
+        regions = json.dumps([[name, packed(color)] for name, color in PALETTES.get(kind, {}).items()])
         data = {"kind": kind, "name": kind, "panel": elem_id, "regions": regions}
         super().__init__("paint_pad", elem_id=elem_id, render=render, data=data)
 
@@ -52,7 +51,8 @@ def fitted(painting: Mapping[str, Any], width: int, height: int) -> dict[str, An
         x, y, across, down = (number * scale for number in base["box"])
         base = {**base, "box": [round(n, 2) for n in (x + shift[0], y + shift[1], across, down)]}
     ops = [_moved(op, scale, shift) for op in painting["ops"]]
-    return {**sheet, "ops": ops, "base": base, "background": painting.get("background")}
+    said = {name: painting[name] for name in ("regions", "softness") if name in painting}
+    return {**sheet, "ops": ops, "base": base, "background": painting.get("background"), **said}
 
 
 def _moved(op: Mapping[str, Any], scale: float, shift: tuple[float, float]) -> dict[str, Any]:
