@@ -3,7 +3,7 @@ import pytest
 from studio.cli.parser import parse
 from studio.cli.request import build_request, parse_adapter, parse_control, parse_options, read_params
 from studio.errors import InvalidRequestError
-from studio.params import AdapterRef, ControlUnit
+from studio.params import AdapterRef, ControlUnit, Region
 
 KEPT = "a" * 64
 
@@ -94,6 +94,16 @@ def test_the_pictures_of_a_control_in_a_settings_file_lie_beside_it(pictures):
     )
     (unit,) = read_params(pictures / "all.toml", keep)["controls"]
     assert (unit["map"], unit["mask"], unit["images"]) == (keep(b"map"), keep(b"mask"), [keep(b"init")])
+
+
+def test_regions_are_told_in_a_settings_file(pictures):
+    region = '[[controls.regions]]\ncolor = "#ff0000"\nwords = "a house"\nweight = 0.5\n'
+    (pictures / "said.toml").write_text(
+        f'prompt = "x"\n[[controls]]\nkind = "regions"\nmap = "map.png"\nsoftness = 0.1\n{region}'
+    )
+    made = request("--params", str(pictures / "said.toml"))
+    regions = (Region(color="#ff0000", words="a house", weight=0.5),)
+    assert made.controls == (ControlUnit(kind="regions", map=keep(b"map"), softness=0.1, regions=regions),)
 
 
 def test_a_file_name_may_hold_commas_and_equals_signs(pictures):
