@@ -1,10 +1,11 @@
-"""The section with every model: search, what each one is, what to do with it, and downloads."""
+"""The section with every model: search, what each one is, what to do with it, downloads, and tools."""
 
 from typing import Any
 
 import gradio as gr
 
 from studio.errors import ForbiddenError, StudioError
+from studio.library.tools.table import described
 from studio.services import Studio
 from studio.ui.components.own import OwnComponent
 from studio.ui.errors import Notice, error_notice, quiet_notice
@@ -13,9 +14,10 @@ from studio.ui.settings_tab import open_in_file_manager
 
 
 def build_models_tab(studio: Studio) -> None:
-    """Its rows come from /api/v1/models, its downloads from /api/v1/downloads; a folder is opened from here."""
+    """Its rows, downloads and tools come from our routes; a folder is opened from here."""
     with gr.Column(elem_id="models-section"):
         OwnComponent("models_downloads", elem_id="downloads")
+        OwnComponent("models_tools", value={"tools": described()}, elem_id="model-tools")
         with gr.Row(elem_id="models-pane", equal_height=False):
             OwnComponent("models_grid", elem_id="models")
             kinds = list(studio.registry.control_kinds)

@@ -105,7 +105,7 @@ window.maquette ??= (() => {
     new ResizeObserver(later).observe(box);
   };
 
-  // ---- requests to our own routes; a refusal becomes an Error with the server's sentence
+  // ---- requests to our own routes; a refusal becomes an Error with the server's sentence and field
   const sentence = (body) => {
     const said = body?.message ?? body?.error ?? body?.detail ?? "";
     const text =
@@ -132,7 +132,10 @@ window.maquette ??= (() => {
       throw new Error("The studio does not answer. Is it still running?");
     }
     const data = await answer.json().catch(() => null);
-    if (!answer.ok) throw new Error(sentence(data) || `The studio refused this (${answer.status}).`);
+    if (!answer.ok) {
+      const refused = new Error(sentence(data) || `The studio refused this (${answer.status}).`);
+      throw Object.assign(refused, { field: data?.field ?? "" });
+    }
     return data;
   }
 

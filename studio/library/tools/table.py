@@ -46,6 +46,7 @@ class Tool:
         makes: The kind of model that comes out.
         about: What it is for, before anything is chosen.
         comes: What comes out, as a sentence without its full stop; {count} is how many models go in.
+        ending: What the name of a result ends in, while nobody gives it another.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Tool:
     makes: str
     about: str
     comes: str
+    ending: str
     fields: tuple[Field, ...]
 
     def field(self, name: str) -> Field | None:
@@ -105,6 +107,7 @@ TOOLS = (
         makes="lora",
         about="Several LoRAs as one file that does the same.",
         comes="One LoRA that does at a weight of 1 what these {count} do at their weights",
+        ending="merged",
         fields=(
             _models("lora", "First", "Second", least=2, many=True),
             _rank("Empty: exactly as it is. A number cuts the sum down to so many dimensions."),
@@ -120,6 +123,7 @@ TOOLS = (
         makes="checkpoint",
         about="A checkpoint with LoRAs merged in for good.",
         comes="A checkpoint that paints without any LoRA as this one does with {count}",
+        ending="baked",
         fields=(
             Field(name="checkpoint", label="Checkpoint", kind="model", of="checkpoint", least=1),
             _models("lora", "LoRA", least=1, many=True),
@@ -132,6 +136,7 @@ TOOLS = (
         makes="lora",
         about="What a trained checkpoint learned, as a LoRA for the one that it was trained from.",
         comes="A LoRA of the difference between both",
+        ending="extracted",
         fields=(
             _models("checkpoint", "Trained from", "What came of it", least=2),
             _rank("At most so many dimensions: more is closer, and larger.", RANK),
@@ -153,6 +158,7 @@ TOOLS = (
         makes="lora",
         about="A LoRA with a smaller rank: a smaller file that does nearly the same.",
         comes="The same LoRA, cut down to what matters most",
+        ending="small",
         fields=(
             _models("lora", "LoRA", least=1),
             _rank("At most so many dimensions.", 16),
@@ -168,6 +174,7 @@ TOOLS = (
         makes="lora",
         about="A LoRA in the spelling of other programs; not a bit of its numbers changes.",
         comes="The same LoRA with the names that the others use",
+        ending="respelled",
         fields=(
             _models("lora", "LoRA", least=1),
             Field(
@@ -187,8 +194,9 @@ TOOLS = (
         makes="checkpoint",
         about="A checkpoint between two, or one with what sets two others apart: A + (B - C).",
         comes="A checkpoint mixed of these {count}, with the autoencoder of A",
+        ending="mixed",
         fields=(
-            _models("checkpoint", "A", "B", "C, whose difference to B is added", least=2),
+            _models("checkpoint", "A", "B", "C, taken away from B; may stay empty", least=2),
             Field(
                 name="share",
                 label="How much of B, or of the difference",
