@@ -42,7 +42,6 @@ STYLES = (
     "gallery.css",
     "chooser.css",
     "models.css",
-    "tools.css",
     "details.css",
 )
 SCRIPTS = (
@@ -57,7 +56,6 @@ SCRIPTS = (
     "paint_regions.js",
     "models.js",
     "models_correction.js",
-    "model_picker.js",
     "shelf.js",
 )
 
