@@ -111,6 +111,9 @@ def test_a_failure_says_why_in_the_words_of_the_process(tools):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_bug_leaves_no_run_running_and_the_next_one_works(tools):
     assert ended(tools, "bug")["error"] == "The studio met an error of its own."
+    for thread in threading.enumerate():
+        if thread.name == "tools":
+            thread.join(60)
     assert ended(tools, "small")["state"] == "done"
 
 
