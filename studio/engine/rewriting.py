@@ -1,5 +1,6 @@
 """A checkpoint written anew with other values, in the layout that it has: one file, or a diffusers folder."""
 
+import json
 import os
 import secrets
 import shutil
@@ -23,6 +24,7 @@ from studio.files import cannot_write
 from studio.library.folders import weights_of
 from studio.messages import ModelLocation
 
+CARD = "card.json"
 STALE = "model_ema."  # averages of what was trained, which would be those of another model
 Told = Callable[[int, int], None]
 
@@ -175,11 +177,19 @@ def _write_folder(original: Original, change: Change, writing: Writing) -> None:
             write_tensors(
                 beside / name / f"{file}.safetensors", _rows(part.weights, {name: part}, change), metadata, told
             )
+        _retitle(beside / CARD, out.name)
         os.replace(beside, out)
     except OSError as error:
         raise cannot_write(out, error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _retitle(card: Path, name: str) -> None:
+    """Give a checkpoint that has a card its own name: the copied one is that of the original."""
+    if card.is_file():
+        said = json.loads(card.read_text("utf-8"))
+        card.write_text(json.dumps({**said, "name": name}, indent=2) + "\n", "utf-8")
 
 
 def _changes(name: str, part: Part, change: Change) -> bool:

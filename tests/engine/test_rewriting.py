@@ -111,7 +111,7 @@ def test_baking_is_the_sum_in_fp32_rounded_once(tmp_path, base, dtype):
 
 def test_a_folder_stays_a_folder(tmp_path):
     tiny.tiny_pipeline().save_pretrained(tmp_path / "a", variant="fp16")
-    (tmp_path / "a" / "card.json").write_text("{}")
+    (tmp_path / "a" / "card.json").write_text(json.dumps({"name": "a", "native_size": 64}))
     original = open_original(tiny.location(tmp_path / "a"))
     worn = stack(original)
     told = []
@@ -120,7 +120,7 @@ def test_a_folder_stays_a_folder(tmp_path):
     made = open_original(tiny.location(tmp_path / "b"))
     changed = {name for name in original.shapes if not torch.equal(made.tensor(name), original.tensor(name))}
     assert changed == worn[0].deltas.keys()
-    assert (tmp_path / "b" / "card.json").is_file()
+    assert json.loads((tmp_path / "b" / "card.json").read_text()) == {"name": "b", "native_size": 64}
     assert [file.name for file in (tmp_path / "b" / "unet").iterdir()].count("diffusion_pytorch_model.safetensors") == 1
     assert not list((tmp_path / "b" / "unet").glob("*fp16*"))
     assert json.loads((tmp_path / "b" / "model_index.json").read_text())
