@@ -42,6 +42,7 @@ STYLES = (
     "gallery.css",
     "chooser.css",
     "models.css",
+    "tools.css",
     "details.css",
 )
 SCRIPTS = (
@@ -56,6 +57,7 @@ SCRIPTS = (
     "paint_regions.js",
     "models.js",
     "models_correction.js",
+    "model_picker.js",
     "shelf.js",
 )
 
