@@ -137,14 +137,14 @@ STAGES |= {
         partial(t2i_adapter, kind=kind),
         Plan(learning_rate=1.5e-3, batch=12, minutes=minutes, hold=0.4, average=0.998, warmup=50, seed=seed),
     )
-    for seed, (kind, minutes) in enumerate({"scribble": 15, "depth": 15, "pose": 12}.items(), 13)
+    for seed, (kind, minutes) in enumerate({"scribble": 40, "depth": 15, "pose": 12}.items(), 13)
 }
 STAGES |= {
     f"{technique}-tuned": Stage(
         partial(tuned, technique=technique),
         Plan(learning_rate=6e-4, batch=8, minutes=minutes, hold=0.5, average=0.98, warmup=10, seed=seed),
     )
-    for seed, (technique, minutes) in enumerate({"controlnet": 25, "t2i-adapter": 15}.items(), 16)
+    for seed, (technique, minutes) in enumerate({"controlnet": 42, "t2i-adapter": 13}.items(), 16)
 }
 
 

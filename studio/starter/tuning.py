@@ -27,6 +27,7 @@ STEPS, LAST, LOOKED_AT = 10, 6, 3  # of a picture; the last that may send an err
 COLORS, CELL = 2.0, 8  # weight of the colours' error, without which they are given up for contrast; pixels of a cell
 SCENERY = 0.2  # how much a cell counts in which nothing stands
 DENOISING = 2.0  # weight of the usual loss
+SHARE = 0.6  # how far the result goes from what was trained before to what was tuned: most of the edges, half the loss
 
 
 def tune_sketch(work: Path, plan: Plan, technique: str) -> None:
@@ -35,6 +36,7 @@ def tune_sketch(work: Path, plan: Plan, technique: str) -> None:
     unet, encoder = load_snapshot(work)
     encoder.requires_grad_(False)
     control, training = begin_tuning(work / name, technique, unet)
+    begun = {key: value.clone() for key, value in control.state_dict().items()}
     run = Run(plan, control, work / "runs" / f"tuned-{name}")
     batches, objective = MapBatches(work, "scribble"), new_objective()
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer", local_files_only=True)
@@ -60,6 +62,8 @@ def tune_sketch(work: Path, plan: Plan, technique: str) -> None:
     run.train(loss_of)
     if ranks.RANK == 0:
         with run.averaged_weights():
+            for key, value in control.state_dict().items():
+                value.copy_(torch.lerp(begun[key], value, SHARE))
             control.save_pretrained(work / "tuned" / name)
 
 
