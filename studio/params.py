@@ -19,6 +19,7 @@ CONTROL_MODES = ("balanced", "prompt", "control")
 RESIZE_MODES = ("crop", "fill", "stretch")
 METHODS = ("full", "style", "composition")
 PROMPT_MODES = ("typed", "none", "default", "automatic")
+WEIGHTINGS = ("a1111", "no_norm", "comfy", "compel", "none")  # how (word:1.2) weighs: studio.engine.weighting
 FILLS = ("original", "fill", "noise", "nothing")
 ADAPTER_KINDS = ("lora", "hypernetwork")
 CURVES = ("constant", "rise", "fall")
@@ -194,6 +195,7 @@ class GenerationRequest:
     seed: int | None = None
     count: int = 1
     clip_skip: int | None = None
+    prompt_weighting: str = "a1111"
     controls: tuple[ControlUnit, ...] = ()
     adapters: tuple[AdapterRef, ...] = ()
     init_image: str | None = None
@@ -205,6 +207,7 @@ class GenerationRequest:
 
     def __post_init__(self) -> None:
         check_choice("prompt_mode", self.prompt_mode, PROMPT_MODES)
+        check_choice("prompt_weighting", self.prompt_weighting, WEIGHTINGS)
         check_count("adapters", self.adapters, ADAPTERS_MAX)
 
     @classmethod
@@ -218,9 +221,8 @@ class GenerationRequest:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; blank fields are left out."""
         values = {name: value for name, value in asdict(self).items() if value not in (None, (), "")}
-        if self.prompt_mode == "typed":
-            del values["prompt_mode"]
-        return values
+        usual = {"prompt_mode": "typed", "prompt_weighting": "a1111"}
+        return {name: value for name, value in values.items() if usual.get(name) != value}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +262,7 @@ class GenerationParams:
     prediction_type: str = "epsilon"
     count: int = 1
     clip_skip: int = 0
+    prompt_weighting: str = "a1111"
     controls: tuple[ControlUnit, ...] = ()
     adapters: tuple[AdapterRef, ...] = ()
     init_image: str | None = None

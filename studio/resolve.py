@@ -92,6 +92,7 @@ class Resolver:
             seed=seed,
             count=_whole("count", request.count, 1, 1, COUNT_MAX),
             clip_skip=_whole("clip_skip", request.clip_skip, card.clip_skip, 0, 12),
+            prompt_weighting=request.prompt_weighting,
             controls=controls,
             adapters=stacking.adapters((*request.adapters, *stacking.tagged(said.tags))),
             **self._first_picture(request, (width, height), notes),

@@ -54,6 +54,7 @@ def test_whole_numbers_are_read_from_either_spelling():
         ({"controls": {"kind": "scribble"}}, "controls", "must be a list"),
         ({"controls": [{"map": "m"}]}, "kind", "missing"),
         ({"prompt_mode": "guess"}, "prompt_mode", "guess"),
+        ({"prompt_weighting": "heavy"}, "prompt_weighting", "heavy"),
         ({"controls": [{"kind": "s", "map": "m", "conditioning_scale": 3}]}, "conditioning_scale", "between 0 and 2"),
         (
             {"controls": [{"kind": "s", "map": "m", "control_guidance_start": 0.9, "control_guidance_end": 0.2}]},

@@ -140,7 +140,7 @@ class Engine:
             encode = partial(
                 checkpoint.prompts.encode_script,
                 steps=steps_that_run(params),
-                reading=Reading(params.clip_skip, embeddings=named),
+                reading=Reading(params.clip_skip, params.prompt_weighting, named),
             )
             told = encode(params.prompt, params.negative_prompt)
             regional = self.conditions.regions(params, source.window, lambda words: encode(words, ""))

@@ -30,6 +30,7 @@ AUTOMATIC = {"dpmpp_2m": "karras", "dpmpp_2m_sde": "exponential"}
 PLAIN_SCHEDULES = {"uniform", "normal", "simple", "ddim", "sgm uniform"}
 CONTENTS = {"original": "original", "fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 USUAL_PADDING = 32
+EMPHASIS = {"no_norm": "No norm", "comfy": "Comfy", "compel": "Compel", "none": "Ignore"}  # A1111's names, and ours
 MIN_PAIRS = 3
 KEY = re.compile(r"\w[\w \-/]+")
 QUOTED = re.compile(r'"(?:\\.|[^\\"])+"')
@@ -44,7 +45,6 @@ SILENT_KEYS = {
     "Schedule type",
     LORA_HASHES,
     EMBEDDING_HASHES,
-    "Emphasis",
 }
 
 
@@ -75,6 +75,7 @@ def read_infotext(text: str) -> PictureSettings:
         "guidance_scale": reader.take("CFG scale", float),
         "seed": reader.take("Seed", int),
         "clip_skip": reader.clip_skip(),
+        "prompt_weighting": reader.weighting(),
         "strength": reader.strength(),
         **reader.mask(),
         **reader.size(),
@@ -149,6 +150,7 @@ def _values(params: GenerationParams) -> dict[str, Any]:
         "Denoising strength": _number(params.strength) if params.init_image else None,
         **_mask_values(params),
         "Clip skip": params.clip_skip + 1 if params.clip_skip else None,
+        "Emphasis": EMPHASIS.get(params.prompt_weighting),
         "Timestep spacing": params.timestep_spacing,
     }
     controls = {f"ControlNet {index}": _control(unit) for index, unit in enumerate(params.controls)}
@@ -205,6 +207,13 @@ class _Reader:
         except ValueError:
             self.notes.append(f"{key} is {text[:40]!r}, which could not be read.")
             return None
+
+    def weighting(self) -> str | None:
+        name = self.values.pop("Emphasis", "Original")
+        found = next((ours for ours, theirs in EMPHASIS.items() if theirs == name), None)
+        if found is None and name != "Original":
+            self.notes.append(f"Emphasis is {name[:40]!r}, which could not be read.")
+        return found
 
     def size(self) -> dict[str, int]:
         text = self.values.pop("Size", "")

@@ -9,7 +9,7 @@ from gradio.components import Component
 
 from studio.access import User
 from studio.errors import StudioError
-from studio.params import PROMPT_MODES
+from studio.params import PROMPT_MODES, WEIGHTINGS
 from studio.ui import adapters, example
 from studio.ui.components.checkpoint_chooser import Choice
 from studio.ui.create_events import CreateEvents
@@ -81,7 +81,8 @@ class DraftEvents:
         values["kind"] = values["kind"] if values["kind"] in EDITORS else SKETCH.kind
         rows = self.create.studio.registry.schedulers
         values["scheduler"] = values["scheduler"] if values["scheduler"] in rows else start["scheduler"]
-        values["prompt_mode"] = values["prompt_mode"] if values["prompt_mode"] in PROMPT_MODES else "typed"
+        for name, known in (("prompt_mode", PROMPT_MODES), ("prompt_weighting", WEIGHTINGS)):
+            values[name] = values[name] if values[name] in known else known[0]
         for side in ("width", "height"):
             values[side] = int(values[side]) if 64 <= values[side] <= 2048 else start[side]
         return values

@@ -194,7 +194,8 @@ class CreateEvents:
             card = self.studio.card(wanted)
         except StudioError as error:
             return {self.tab.fields["checkpoint"]: Choice(named["checkpoint"], error_notice(error))}
-        kept = {"prompt", "negative_prompt", "prompt_mode", "count", "seed", "kind", "stack", "adapters"}
+        words = {"prompt", "negative_prompt", "prompt_mode", "prompt_weighting"}
+        kept = words | {"count", "seed", "kind", "stack", "adapters"}
         values = {name: value for name, value in defaults(card).items() if name not in kept} | {"checkpoint": wanted}
         self.prefetch(wanted, named)
         updates = {self.tab.fields[name]: value for name, value in values.items()}

@@ -24,6 +24,13 @@ WORDS_FROM = [
     ("A default sentence", "default"),
     ("From the picture", "automatic"),
 ]
+WEIGHTS = [
+    ("As A1111", "a1111"),
+    ("As A1111, no norm", "no_norm"),
+    ("As ComfyUI", "comfy"),
+    ("As Compel", "compel"),
+    ("Not at all", "none"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +183,9 @@ def more_options(studio: Studio, start: dict[str, Any]) -> dict[str, Component]:
             width = gr.Number(start["width"], label="Width", step=8, elem_id="width", **number)
             height = gr.Number(start["height"], label="Height", step=8, elem_id="height", **number)
             skip = gr.Number(start["clip_skip"], label="Clip skip", elem_id="clip-skip", **number)
+            weighting = gr.Dropdown(
+                WEIGHTS, value="a1111", label="(word:1.2) counts", elem_id="prompt-weighting", min_width=140
+            )
     return {
         "num_inference_steps": steps,
         "guidance_scale": guidance,
@@ -186,4 +196,5 @@ def more_options(studio: Studio, start: dict[str, Any]) -> dict[str, Component]:
         "width": width,
         "height": height,
         "clip_skip": skip,
+        "prompt_weighting": weighting,
     }

@@ -24,6 +24,7 @@ PLAIN_FIELDS = (
     "scheduler",
     "sigmas",
     "clip_skip",
+    "prompt_weighting",
 )
 SHAPES = {"Square": (1, 1), "Portrait 3:4": (3, 4), "Landscape 4:3": (4, 3), "Tall 9:16": (9, 16), "Wide 16:9": (16, 9)}
 CUSTOM = "Own size"
@@ -47,6 +48,7 @@ def defaults(card: Card) -> dict[str, Any]:
         "scheduler": card.scheduler,
         "sigmas": "default",
         "clip_skip": card.clip_skip,
+        "prompt_weighting": "a1111",
         "kind": SKETCH.kind,
         "stack": fresh_stack(EDITORS),
         "adapters": adapters.empty_stack(),

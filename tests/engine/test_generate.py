@@ -19,7 +19,7 @@ from studio.engine.turbo import Turbo
 from studio.engine.units.controlnet import ControlNetUnit
 from studio.engine.units.unit import Residuals, StepInput
 from studio.errors import ModelNotFoundError
-from studio.params import ControlUnit
+from studio.params import WEIGHTINGS, ControlUnit
 from studio.registry import load_registry
 from tests import tiny
 from tests.engine.conftest import house, mask, photo
@@ -82,6 +82,15 @@ def test_clip_skip_leaves_out_the_last_layers(latents, pipe):
     ours = latents(tiny.params(clip_skip=1))
     assert_agree(ours, theirs)
     assert not torch.allclose(ours, latents(tiny.params()), atol=1e-3)
+
+
+def test_how_words_weigh_is_chosen_by_the_request(latents):
+    """Not at all, a weighed word counts as any other; the other ways give each their own picture."""
+    plain = latents(tiny.params())
+    made = [latents(tiny.params(prompt="a (cat:1.5)", prompt_weighting=mode)) for mode in WEIGHTINGS]
+    assert torch.equal(made[-1], plain)
+    others = [plain, *made[:3]]
+    assert not any(torch.allclose(a, b, atol=1e-3) for i, a in enumerate(others) for b in others[:i])
 
 
 @pytest.mark.parametrize(("scale", "start", "end"), [(1.0, 0.0, 1.0), (0.6, 0.0, 0.5), (1.3, 0.25, 1.0)])

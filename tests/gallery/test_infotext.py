@@ -167,6 +167,13 @@ def test_how_a_mask_was_used_comes_back_through_the_text(padding, fill):
     assert (back.mask_padding, back.mask_blur, back.fill or "original") == (padding, 6, fill)
 
 
+@pytest.mark.parametrize(("mode", "written"), [("a1111", None), ("no_norm", "No norm"), ("comfy", "Comfy")])
+def test_how_words_were_weighed_comes_back_through_the_text(mode, written):
+    text = write_infotext(params(prompt_weighting=mode))
+    assert parse_pairs(text.split("\n")[-1]).get("Emphasis") == written
+    assert request_of(text).prompt_weighting == mode
+
+
 def test_a_mask_is_written_as_other_programs_write_it():
     picture = {"init_image": "ab" * 32, "mask_image": "cd" * 32}
     text = write_infotext(params(**picture, strength=0.6, mask_padding=32, mask_blur=4, fill="noise"))

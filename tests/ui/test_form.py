@@ -211,3 +211,10 @@ def test_where_the_prompt_comes_from_is_sent_and_shown_again():
     assert request.prompt_mode == "automatic"
     assert from_request(request, CARD)["prompt_mode"] == "automatic"
     assert to_request(defaults(CARD)).prompt_mode == "typed"
+
+
+def test_how_words_weigh_is_sent_and_shown_again():
+    request = to_request(defaults(CARD) | {"prompt": "a (boat:1.2)", "prompt_weighting": "comfy"})
+    assert request.to_dict()["prompt_weighting"] == "comfy"
+    assert from_request(request, CARD)["prompt_weighting"] == "comfy"
+    assert "prompt_weighting" not in to_request(defaults(CARD) | {"prompt": "a boat"}).to_dict()
