@@ -142,18 +142,18 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         models=models,
         shelf=Shelf(library),
         stacks=SavedStacks(paths.presets / "stacks"),
-        downloads=Downloads(
-            Places(models=paths.models),
-            offline=settings.offline,
-            tell=events.publish,
-            arrived=models.arrived,
-            ledger=Ledger(database),
-        ),
+        downloads=build_downloads(settings, Ledger(database), events, models),
         tools=Tools(library, paths.models, device=settings.device, tell=events.publish, arrived=models.arrived),
         warnings=[*warnings, *preset_warnings],
     )
     models.ask = lambda path, mark: studio.dispatcher.identify(path, mark)
     return studio
+
+
+def build_downloads(settings: Settings, ledger: Ledger, events: Events, models: Models) -> Downloads:
+    """What fetches models into the data folder, and lets the library know."""
+    places = Places(models=settings.paths.models)
+    return Downloads(places, offline=settings.offline, tell=events.publish, arrived=models.arrived, ledger=ledger)
 
 
 def prompt_sources(data: Path) -> Sources:
