@@ -13,7 +13,7 @@ from studio.library.identity import Identity
 from studio.library.names import DIFFUSERS, LDM
 from tests.library import headers
 from tests.library.cases import ALL
-from tests.library.headers import checkpoint, control, lora, write, write_case
+from tests.library.headers import checkpoint, control, write, write_case
 
 MUTATIONS = 2000
 SMALL_ONES = {name: case for name, case in ALL.items() if len(case.tensors) < 400 and not case.metadata}
