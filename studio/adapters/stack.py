@@ -2,7 +2,8 @@
 
 A parameter under a stack is a pure function of its pristine tensor and of the stack, whatever was on before: the sum
 in fp32, in the order of the stack, rounded once. Plain LoRAs that follow each other are one product of their factors
-side by side, the weights multiplied into the first; every other change is added on its own.
+side by side, the weights multiplied into the first; every other change is added on its own. In half precisions those
+few values that plain LoRAs all but cancel are summed in fp64, since in fp32 the rounding would be most of what is left.
 """
 
 import platform
@@ -17,6 +18,7 @@ from studio.adapters.delta import Delta, LowRank
 from studio.errors import InvalidRequestError
 
 UNET = "unet."
+CANCELLED = 2**9  # what is this much less than it was is summed in fp64
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 WIDE = (torch.float32, torch.float16, torch.bfloat16)  # what torch adds to fp32 as it is
 CURVES: Mapping[str, Callable[[float], float]] = {
@@ -129,6 +131,21 @@ def merge(target: Tensor, pristine: Tensor, terms: Terms) -> None:
         target.copy_(given)
     else:
         torch.add(total, last, out=target)
+        if target.dtype in (torch.float16, torch.bfloat16):
+            _sum_again_where_cancelled(target, given, terms)
+
+
+def _sum_again_where_cancelled(target: Tensor, given: Tensor, terms: Terms) -> None:
+    plain = [(term.delta, term.weight) for term in terms if isinstance(term.delta, LowRank)]
+    if len(plain) < len(terms):
+        return
+    cancelled = target.abs() * CANCELLED < given.abs()
+    rows, columns = cancelled.flatten(1).nonzero(as_tuple=True)
+    exact = given.flatten(1)[rows, columns].double()
+    for low, weight in plain:
+        up, down = low.up.to(target.device)[rows], low.down.to(target.device)[:, columns]
+        exact += (up.double() * down.t().double()).sum(1) * (low.scale * weight)
+    target[cancelled] = exact.to(target.dtype)
 
 
 def _changes(pristine: Tensor, terms: Terms) -> Iterator[Tensor]:

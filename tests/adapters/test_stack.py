@@ -90,6 +90,17 @@ def test_half_precisions_are_rounded_once(shape, dtype):
     assert torch.stack(right).mean() >= 0.999
 
 
+@pytest.mark.parametrize("shape", [(24, 20), (24, 5, 2, 2)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_is_all_but_cancelled_is_right_to_the_last_place_too(shape, dtype):
+    """The stack takes away almost all that there is, so that fp32 would leave little but rounding."""
+    stack = [adapter(low_rank(i, shape, rank=3), weight) for i, weight in enumerate((0.8, -0.3, 1.3))]
+    change = in_fp64(stack, torch.zeros(shape))
+    pristine = -change.float() * (1 + 1e-5 * torch.randn(shape, generator=torch.Generator().manual_seed(9)))
+    distance, _ = ulps(put(stack, pristine, dtype), in_fp64(stack, pristine))
+    assert distance.max() <= 1
+
+
 def test_in_fp32_it_is_the_naive_formula_in_our_order():
     pristine, stack = torch.randn(24, 20), stack_of_five()
     a, b, share, c, d = [terms_of([one])[NAME][0] for one in stack]
