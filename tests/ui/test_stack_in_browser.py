@@ -131,7 +131,7 @@ def test_references_have_weights_and_come_back_with_the_settings(page, served):
     page.locator("[aria-label='Weight of picture 2']").fill("0.4")
     units = controls(served, make(page, "a house"))
     assert [(unit["kind"], unit["conditioning_scale"]) for unit in units] == [
-        ("reference_only", 1.0),
+        ("reference_only", 0.5),
         ("reference_only", 0.4),
     ]
     page.click("[aria-label='Remove picture 1']")

@@ -20,10 +20,13 @@ from studio.bench.control.sheet import Strip
 from studio.bench.control.suite import Look, Trial, kept_figures, say
 from studio.bench.figures import Figure
 from studio.control.ip_adapter import IPAdapter
+from studio.engine.units.unit import Setting
 from studio.starter.clip import pixels
 from studio.starter.obedience import EachItsPicture, Values
 from studio.starter.render import Bytes
 from studio.starter.text import tokenize
+
+REFERENCE, BEGINNING = "reference of other words", 0.5  # the weight that the page begins with
 
 
 @dataclass(frozen=True)
@@ -51,34 +54,41 @@ class Likeness:
 
 
 def reference_figures(trial: Trial) -> dict[str, Figure]:
-    """Each scene's true picture shown beside its words; for information, the next scene's picture."""
+    """The next scene's picture beside a scene's words, at the strength that the page begins with and at full strength;
+    and for information the scene's own picture, which the words tell of already.
+    """
     sitting, likeness = trial.sitting, open_likeness(trial.pack, trial.painter.pipeline.tokenizer)
     adapter = IPAdapter.from_state(
         {name: tensor.float() for name, tensor in load_file(trial.pack / "ip-adapter" / "model.safetensors").items()}
     )
     true = sitting.exam.images
 
-    def shown(images: Bytes) -> Look:
+    def shown(images: Bytes, scale: float = 1.0) -> Look:
         features = likeness.features(images)
-        return trial.paint(sitting, lambda rows: [EachItsPicture(adapter, features[list(rows)])])
+        return trial.paint(sitting, lambda rows: [EachItsPicture(adapter, features[list(rows)], Setting(scale=scale))])
 
-    say("reference")
-    on = shown(true)
-    figures = like_figures("reference", likeness.pictures(sitting.off.images, true), likeness.pictures(on.images, true))
-    captions = sitting.exam.captions
-    words = [likeness.words(look.images, captions) for look in (sitting.off, on)]
-    change = measured(words[1] - words[0], "cosine")
-    figures["reference: likeness to the words, on - off"] = replace(
-        change, bar=-2 * (change.error or 0), better="higher"
-    )
-    trial.strips.append(strip(likeness, true, sitting.off, on))
-    say("the next scene as reference")
-    other = np.roll(true, -1, 0)
-    mixed = shown(other)
-    likes = [likeness.pictures(look.images, other) for look in (sitting.off, mixed)]
-    kept = kept_figures("reference", sitting.off, on)
-    more = like_figures("another scene", *likes) | kept_figures("another scene", sitting.off, mixed)
-    return figures | kept | {name: replace(figure, bar=None) for name, figure in more.items()}
+    other, captions = np.roll(true, -1, 0), sitting.exam.captions
+    figures: dict[str, Figure] = {}
+    for title, pictures, scale in (
+        (REFERENCE, other, BEGINNING),
+        ("reference of other words at full strength", other, 1.0),
+        ("reference of the same words at full strength", true, 1.0),
+    ):
+        say(title)
+        on = shown(pictures, scale)
+        likes = [likeness.pictures(look.images, pictures) for look in (sitting.off, on)]
+        words = [likeness.words(look.images, captions) for look in (sitting.off, on)]
+        change = measured(words[1] - words[0], "cosine")
+        held = {
+            f"{title}: likeness to the words, on - off": replace(change, bar=-2 * (change.error or 0), better="higher")
+        }
+        found = like_figures(title, *likes) | held | kept_figures(title, sitting.off, on)
+        if title == REFERENCE:
+            trial.strips.append(strip(likeness, other, sitting.off, on))
+        else:
+            found = {name: replace(figure, bar=None) for name, figure in found.items()}
+        figures |= found
+    return figures
 
 
 def like_figures(title: str, off: Values, on: Values) -> dict[str, Figure]:
@@ -91,12 +101,12 @@ def like_figures(title: str, off: Values, on: Values) -> dict[str, Figure]:
     }
 
 
-def strip(likeness: Likeness, true: Bytes, off: Look, on: Look) -> Strip:
+def strip(likeness: Likeness, shown: Bytes, off: Look, on: Look) -> Strip:
     """The row of the sheet, with numbers in place of what is seen."""
     few = slice(0, Strip.SCENES)
-    pairs = [likeness.pictures(look.images[few], true[few]) for look in (off, on)]
+    pairs = [likeness.pictures(look.images[few], shown[few]) for look in (off, on)]
     notes = [f"likeness\n{before:.2f} to {after:.2f}" for before, after in zip(*pairs, strict=True)]
-    return Strip("reference", true, off.images, on.images, notes=notes)
+    return Strip("reference", shown, off.images, on.images, notes=notes)
 
 
 def open_likeness(pack: Path, tokenizer: Any) -> Likeness:

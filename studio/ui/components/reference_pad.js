@@ -4,7 +4,8 @@ const M = window.maquette,
   P = window.maquettePad,
   { el, button } = M;
 const root = element.querySelector(".mq-reference-pad"),
-  MOST = 8;
+  MOST = 8,
+  FRESH = 0.5; // the weight that leaves the words their say: bench --suite control
 const METHODS = [
   ["full", "Everything", "Content and style, through an IP-Adapter"],
   ["style", "Style", "Colours and strokes: the layers that decide the style hear of it"],
@@ -66,7 +67,7 @@ function add(id) {
   const { pictures } = desk.now;
   if (pictures.some((picture) => picture.id === id)) return M.say("This picture is here already.");
   if (pictures.length >= MOST) return M.say(`At most ${MOST} pictures are looked at: remove one first.`);
-  return desk.commit({ ...desk.now, pictures: [...pictures, { id, weight: 1 }] }, "add");
+  return desk.commit({ ...desk.now, pictures: [...pictures, { id, weight: FRESH }] }, "add");
 }
 function card({ id, weight }, i) {
   const others = (change) => desk.now.pictures.flatMap((picture, at) => (at === i ? change(picture) : [picture]));
