@@ -134,7 +134,7 @@ class Setting:
 
     def weigh(self, said: Sequence[Tensor]) -> list[Tensor]:
         """Tensors from the first layer to the last, scaled by the mode and cut by the mask."""
-        scaled = [t * by for t, by in zip(said, self.scales(len(said)), strict=True)]
+        scaled = [t if by == 1 else t * by for t, by in zip(said, self.scales(len(said)), strict=True)]
         return scaled if self.mask is None else [t * mask_for(self.mask, t) for t in scaled]
 
 
