@@ -19,6 +19,7 @@ from studio.errors import InvalidRequestError
 
 UNET = "unet."
 CANCELLED, BLOCK = 2**9, 64  # what is this much less than it was is summed in fp64; values looked at together
+TOGETHER = 2**15  # values that are summed so at once, so that memory stays small
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 CURVES: Mapping[str, Callable[[float], float]] = {
     "constant": lambda _x: 1.0,
@@ -140,23 +141,23 @@ def _sum_again_where_cancelled(target: Tensor, given: Tensor, terms: Terms) -> N
     plain = [(term.delta, term.weight) for term in terms if isinstance(term.delta, LowRank)]
     if len(plain) < len(terms):
         return
-    places = _cancelled(target, given)
-    rows, columns = places // given[0].numel(), places % given[0].numel()
-    exact = given.flatten()[places].double()
-    for low, weight in plain:
-        up, down = low.up.to(target.device)[rows], low.down.to(target.device)[:, columns]
-        exact += (up.double() * down.t().double()).sum(1) * (low.scale * weight)
-    target.put_(places, exact.to(target.dtype))
+    for places in _cancelled(target, given).split(TOGETHER):
+        rows, columns = places // given[0].numel(), places % given[0].numel()
+        exact = given.flatten()[places].double()
+        for low, weight in plain:
+            up, down = low.up.to(target.device)[rows], low.down.to(target.device)[:, columns]
+            exact += (up.double() * down.t().double()).sum(1) * (low.scale * weight)
+        target.put_(places, exact.to(target.dtype))
 
 
 def _cancelled(target: Tensor, given: Tensor) -> Tensor:
     """Numbers of the values of which next to nothing is left. Blocks are looked at first: comparing all takes as long
     as the sum itself.
     """
-    left = torch.div(target, given).abs_()  # 0 / 0 is no number, and counts as cancelled
+    left = torch.div(target, given).abs_()  # 0 / 0 is no number, and nothing was cancelled there
     blocks = left.reshape(-1, BLOCK if left.numel() % BLOCK == 0 else 1)
     some = (~(blocks.amin(1) >= 1 / CANCELLED)).nonzero()[:, 0]
-    block, place = (~(blocks[some] >= 1 / CANCELLED)).nonzero(as_tuple=True)
+    block, place = (blocks[some] < 1 / CANCELLED).nonzero(as_tuple=True)
     return some[block] * blocks.shape[1] + place
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from studio.adapters import stack as stack_module
 from studio.adapters.delta import LowRank
 from studio.adapters.stack import Weighted, at_step, merge, product, recipe_of, terms_of
 from studio.errors import InvalidRequestError
@@ -99,6 +100,18 @@ def test_what_is_all_but_cancelled_is_right_to_the_last_place_too(shape, dtype):
     pristine = -change.float() * (1 + 1e-5 * torch.randn(shape, generator=torch.Generator().manual_seed(9)))
     distance, _ = ulps(put(stack, pristine, dtype), in_fp64(stack, pristine))
     assert distance.max() <= 1
+
+
+def test_a_layer_of_zeros_takes_changes_and_none(monkeypatch):
+    """An untrained LoRA on a layer that begins with zeros cancels nothing; and what is summed in pieces is the same."""
+    nothing, low = torch.zeros(24, 32), low_rank(1, (24, 32))
+    untrained = LowRank(torch.zeros_like(low.up), low.down, 1.0)
+    assert not put([adapter(untrained)], nothing, torch.bfloat16).any()
+    assert torch.equal(put([adapter(low)], nothing, torch.bfloat16), low.of(nothing, 1.0).bfloat16())
+    undone = -low.of(nothing, 1.0) * (1 + 1e-5)
+    whole = put([adapter(low)], undone, torch.bfloat16)
+    monkeypatch.setattr(stack_module, "TOGETHER", 7)
+    assert torch.equal(put([adapter(low)], undone, torch.bfloat16), whole)
 
 
 def test_in_fp32_it_is_the_naive_formula_in_our_order():
