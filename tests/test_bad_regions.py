@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tests.api.conftest import hashes, local, studio  # noqa: F401
-from tests.api.kit import PROMPT
+from tests.api.kit import PROMPT, check_answer
 from tests.test_bad_controls import send  # noqa: F401
 
 RED, BLUE = "#e6553c", "#3c78e6"
@@ -56,11 +56,5 @@ def test_regions_are_taken_with_a_word_or_refused(local, send, image, regions, f
     shown = {} if image is None else {"map": send(image)}
     unit = {"kind": "regions", "regions": regions} | shown | fields
     answer = local.post("/api/v1/jobs", json=PROMPT | {"controls": [unit]})
-    body = answer.json()
-    assert answer.status_code == status, body
-    if status == 201:
-        assert (said in " ".join(body["warnings"])) if said else body["warnings"] == []
-    else:
-        assert said in body["detail"]
-        assert body["detail"].endswith(".")
+    check_answer(answer, status, said)
     assert local.post("/api/v1/jobs", json=PROMPT).status_code == 201

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BytesIO
+from typing import Any
 
 from PIL import Image
 from starlette.testclient import TestClient
@@ -129,3 +130,14 @@ async def listening(app: Guard, session: str = "") -> AsyncIterator[tuple[Stream
     finally:
         stream.gone.set()
         await asyncio.wait_for(task, 20)
+
+
+def check_answer(answer: Any, status: int, said: str) -> None:
+    """A job was taken, with that in its warnings ("" for none), or refused in a whole sentence that has it."""
+    body = answer.json()
+    assert answer.status_code == status, body
+    if status == 201:
+        assert (said in " ".join(body["warnings"])) if said else body["warnings"] == []
+    else:
+        assert said in body["detail"]
+        assert body["detail"].endswith(".")
