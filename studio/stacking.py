@@ -37,11 +37,8 @@ class Stacking:
         return tuple(found)
 
     def tagged(self, tags: Iterable[NetworkTag]) -> list[AdapterRef]:
-        """Adapters that tags of a prompt name. Raises: InvalidRequestError, for a weight out of range."""
-        tags = list(tags)
-        if any(tag.rank is not None for tag in tags):
-            self.said.append("A tag names how many rows of a LoRA count (dyn); here all of them do.")
-        names = ("name", "kind", "weight", "text_weight", "start", "end", "curve")
+        """Adapters that tags of a prompt name. Raises: InvalidRequestError, for a weight or a rank out of range."""
+        names = ("name", "kind", "weight", "text_weight", "start", "end", "curve", "rank")
         return [AdapterRef(**{name: getattr(tag, name) for name in names}) for tag in tags]
 
     def embeddings(self, *texts: str) -> tuple[EmbeddingRef, ...]:
@@ -77,7 +74,7 @@ class Stacking:
         return f"{why} In the prompt it is read as plain words."
 
     def _adapter(self, ref: AdapterRef) -> AdapterRef:
-        entry = self._entry(ref)
+        entry = self.entry(ref)
         if not entry.usable:
             raise InvalidRequestError(f"{entry.name} cannot be used: {entry.reason}", field="adapters")
         if (refusal := misfit(entry, self.checkpoint, self.library.entries(entry.kind))) is not None:
@@ -90,8 +87,11 @@ class Stacking:
             self.said.append(f"{entry.name} is another file than the one of that name in these settings.")
         return replace(ref, name=entry.name, id=content)
 
-    def _entry(self, ref: AdapterRef) -> ModelEntry:
-        """The file that is meant: of one name that which fits, and one that was renamed by its content."""
+    def entry(self, ref: AdapterRef) -> ModelEntry:
+        """The file that is meant: of one name that which fits, and one that was renamed by its content.
+
+        Raises: ModelNotFoundError, with names that are spelled alike, or the kind that has it.
+        """
         entries = self.library.entries(ref.kind)
         same = [e for e in entries if len(ref.id) >= SHORTEST_ID and e.id.startswith(ref.id)]
         alike = [e for e in entries if is_called(e, ref.name)]

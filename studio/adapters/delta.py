@@ -30,6 +30,10 @@ class LowRank:
     down: Tensor
     scale: float
 
+    def narrowed(self, rank: int) -> "LowRank":
+        """With its first rows alone, each as it was trained. Source: A1111's `dyn`, which DyLoRA was made for."""
+        return LowRank(self.up[:, :rank], self.down[:rank], self.scale)
+
     def of(self, pristine: Tensor, weight: float) -> Tensor:
         """See `Delta.of`."""
         return (self.up.float() @ self.down.float()).view(pristine.shape) * (self.scale * weight)

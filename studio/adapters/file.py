@@ -7,23 +7,23 @@ file are numbers is seen where they are summed (studio/adapters/stack.py).
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from studio.adapters.bundled import STRANGE, Bundled, bundled_in
 from studio.adapters.delta import Delta
 from studio.adapters.formats.layer import Layer, UnusableError
 from studio.adapters.formats.table import BY_SIGN, Algorithm
 from studio.adapters.scaling import KEY, Scaling, scaling_in
 from studio.adapters.source import Shape, Tensors
 from studio.adapters.spelling import ONE_ENCODER, TWO_ENCODERS, Layers, layers_of
-from studio.library.roles import role_of
+from studio.library.roles import embedding_in, role_of
 from studio.library.rules.lora import MOTION, OTHERS, PRIOR, TEXT_PLACE, UNET_PLACE
 
 UNKNOWN = "ends in no way that a tensor of an adapter does"
-EMBEDDING = "is an embedding inside of the file, which is used only as a file of its own"
 UNREAD = "is of a sort that cannot be read"
 IDLE = "stands beside nothing that it could be of use to"
 NO_LAYER = "is for a layer that this checkpoint does not have"
 FEWER = "is for a checkpoint with one text encoder"
 MORE = "is for a checkpoint with two text encoders"
-UNREAD_ROLES = frozenset("oft_R oft_diag boft_R boft_s lokr_t1 reshape_weight".split())
+UNREAD_ROLES = frozenset(("lokr_t1", "reshape_weight"))
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class AdapterFile:
         matched: How many of the file's tensors are used. 0 means that it is no adapter for this checkpoint.
         algorithms: Their names, as people write them.
         keys: The file's tensors that make each delta.
+        embeddings: Those inside of the file, by the names that prompts call them; of another width, too.
     """
 
     title: str
@@ -52,6 +53,7 @@ class AdapterFile:
     algorithms: tuple[str, ...]
     metadata: Mapping[str, str]
     keys: Mapping[str, tuple[str, ...]]
+    embeddings: Mapping[str, Bundled]
 
 
 def read_adapter(weights: Tensors, targets: Mapping[str, Shape]) -> AdapterFile:
@@ -64,6 +66,7 @@ def read_adapter(weights: Tensors, targets: Mapping[str, Shape]) -> AdapterFile:
         reading.change(stem, keys)
     if reading.scaling.fault:
         reading.leave([KEY], reading.scaling.fault)
+    embeddings = reading.embeddings()
     return AdapterFile(
         weights.title,
         reading.deltas,
@@ -72,6 +75,7 @@ def read_adapter(weights: Tensors, targets: Mapping[str, Shape]) -> AdapterFile:
         tuple(sorted(reading.titles)),
         weights.metadata,
         reading.keys,
+        embeddings,
     )
 
 
@@ -100,10 +104,23 @@ class _Reading:
         names = self.weights.shapes
         for key in names:
             stem, role = role_of(key, names)
+            if embedding_in(key)[0]:
+                continue
             if not role:
-                self.leave([key], EMBEDDING if key.startswith("bundle_emb.") else UNKNOWN)
+                self.leave([key], UNKNOWN)
             elif (first := found.setdefault(stem, {}).setdefault(role, key)) != key:
                 self.leave([key], f"is another spelling of {first}, which is used")
+        return found
+
+    def embeddings(self) -> dict[str, Bundled]:
+        """Take the embeddings inside of the file; those of another width are named, and never read."""
+        found, strange = bundled_in(self.weights)
+        self.leave(strange, STRANGE)
+        for one in found.values():
+            if fault := one.fault(self.targets):
+                self.leave(one.keys.values(), fault)
+            else:
+                self.used.update(one.keys.values())
         return found
 
     def change(self, stem: str, keys: Mapping[str, str]) -> None:

@@ -7,18 +7,20 @@ few values that plain LoRAs all but cancel are summed in fp64, since in fp32 the
 """
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from studio.adapters.delta import Delta, LowRank
+from studio.adapters.source import Tensors
 from studio.errors import InvalidRequestError
 
 UNET = "unet."
-CANCELLED, BLOCK = 2**9, 64  # what is this much less than it was is summed in fp64; values looked at together
+CANCELLED, BLOCK = 8, 64  # what has lost so many powers of two is summed in fp64; values looked at together
+EXPONENT, MAGNITUDE = {torch.bfloat16: 7, torch.float16: 10}, 0x7FFF  # where it begins among the bits; all but the sign
 TOGETHER = 2**15  # values that are summed so at once, so that memory stays small
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 CURVES: Mapping[str, Callable[[float], float]] = {
@@ -38,6 +40,7 @@ class Weighted:
         weight, text_weight: Of the UNet and of the text encoders; None is `weight`.
         blocks: Factors by the beginning of names, whole words between dots; where several fit, the longest counts.
         start, end, curve: Range and course over the steps, for the UNet alone: words are read once, before the steps.
+        embeddings: What prompts may name while it is in the stack, whatever its weight, by name.
     """
 
     id: str
@@ -49,6 +52,7 @@ class Weighted:
     start: float = 0.0
     end: float = 1.0
     curve: str = "constant"
+    embeddings: Mapping[str, Tensors] = field(default_factory=dict[str, Tensors])
 
     @property
     def moves(self) -> bool:
@@ -123,18 +127,16 @@ def merge(target: Tensor, pristine: Tensor, terms: Terms) -> None:
     Raises: InvalidRequestError, naming an adapter that brings NaN or infinity; `target` is untouched then.
     """
     given = pristine.to(target.device)
-    total = given.float()  # at once: torch adds mixed precisions five times as slowly
-    last: Tensor | None = None
-    for change in _changes(total, terms):
-        total, last = total if last is None else total + last, change
-    if last is None:
-        target.copy_(given)
-    elif target.dtype == total.dtype:
-        torch.add(total, last, out=target)
-    else:
-        target.copy_(total + last)
-        if target.dtype in (torch.float16, torch.bfloat16):
-            _sum_again_where_cancelled(target, given, terms)
+    own = total = given.float()  # at once: torch adds mixed precisions five times as slowly
+    for plain, run in groupby(terms, key=lambda term: isinstance(term.delta, LowRank)):
+        if plain:
+            total = plus_product(total, *side_by_side(tuple(run), target.device))
+        else:
+            for term in run:
+                total = total + _alone(own, term)
+    target.copy_(total if terms else given)
+    if terms and target.dtype in EXPONENT:
+        _sum_again_where_cancelled(target, given, terms)
 
 
 def _sum_again_where_cancelled(target: Tensor, given: Tensor, terms: Terms) -> None:
@@ -151,25 +153,16 @@ def _sum_again_where_cancelled(target: Tensor, given: Tensor, terms: Terms) -> N
 
 
 def _cancelled(target: Tensor, given: Tensor) -> Tensor:
-    """Numbers of the values of which next to nothing is left. Blocks are looked at first: comparing all takes as long
-    as the sum itself.
+    """Numbers of the values of which next to nothing is left, as far as exponents tell, and of all that are less.
+
+    The bits of a positive float rise with its value. Blocks are looked at first: finding single values takes longer.
     """
-    left = torch.div(target, given).abs_()  # 0 / 0 is no number, and nothing was cancelled there
-    blocks = left.reshape(-1, BLOCK if left.numel() % BLOCK == 0 else 1)
-    some = (~(blocks.amin(1) >= 1 / CANCELLED)).nonzero()[:, 0]
-    block, place = (blocks[some] < 1 / CANCELLED).nonzero(as_tuple=True)
-    return some[block] * blocks.shape[1] + place
-
-
-def _changes(pristine: Tensor, terms: Terms) -> Iterator[Tensor]:
-    """In fp32 and in the parameter's shape, one after another."""
-    for plain, run in groupby(terms, key=lambda term: isinstance(term.delta, LowRank)):
-        if plain:
-            up, down = side_by_side(tuple(run), pristine.device)
-            yield product(up, down).view(pristine.shape)
-            continue
-        for term in run:
-            yield _alone(pristine, term)
+    before = given.to(target.dtype).view(torch.int16) & MAGNITUDE
+    lost = before.sub_(target.view(torch.int16) & MAGNITUDE).reshape(-1, BLOCK if target.numel() % BLOCK == 0 else 1)
+    most = CANCELLED << EXPONENT[target.dtype]
+    some = (lost.amax(1) > most).nonzero()[:, 0]
+    block, place = (lost[some] > most).nonzero(as_tuple=True)
+    return some[block] * lost.shape[1] + place
 
 
 def side_by_side(terms: Terms, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -186,11 +179,17 @@ def side_by_side(terms: Terms, device: torch.device) -> tuple[Tensor, Tensor]:
     return up, down
 
 
-def product(up: Tensor, down: Tensor) -> Tensor:
-    """up @ down, in fp32. On x86 by oneDNN, which takes half the time of torch's own choice on processors of AMD."""
+def plus_product(total: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """total + up @ down, all in fp32, the product rounded before it is added. `total` may have a kernel's shape.
+
+    On x86 by oneDNN, which takes half the time of torch's own choice on processors of AMD.
+    """
+    flat = total.reshape(len(up), -1)
     if up.device.type == "cpu" and X86 and torch.backends.mkldnn.is_available():
-        return torch.ops.mkldnn._linear_pointwise(up, down.t().contiguous(), None, "none", [], None)
-    return up @ down
+        summed = torch.ops.mkldnn._linear_pointwise.binary(up, flat, down.t().contiguous(), None, "add")
+    else:
+        summed = flat + up @ down
+    return summed.view(total.shape)
 
 
 def _alone(pristine: Tensor, term: Term) -> Tensor:

@@ -20,6 +20,9 @@ VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}  # as kohy
 MIXED = "Dynamic"  # its word for ranks or alphas of which there are several
 
 
+NONE: Mapping[str, Tensor] = {}
+
+
 @dataclass(frozen=True)
 class Written:
     """What is to be written: tensors by name, on the device and in the precision that the factors have; the header."""
@@ -28,13 +31,16 @@ class Written:
     metadata: Mapping[str, str]
 
 
-def as_kohya(deltas: Mapping[str, LowRank], targets: Mapping[str, Shape], base: str) -> Written:
+def as_kohya(
+    deltas: Mapping[str, LowRank], targets: Mapping[str, Shape], base: str, magnitudes: Mapping[str, Tensor] = NONE
+) -> Written:
     """As sd-scripts writes a LoRA, and most programs read it.
 
     Args:
         deltas: By the names of parameters, part first.
         targets: Shapes of all parameters of the checkpoint.
         base: sd1, sd2 or sdxl, of which the last has its UNet's layers in LDM's names; or a starter's, as sd1 is.
+        magnitudes: DoRA's lengths of each output, (out,), by parameter; written as LyCORIS does.
     Raises: ValueError, for a LoRA whose scale is 0, which no file can say.
     Source: kohya-ss/sd-scripts, networks/lora.py and library/train_util.py (the least metadata).
     """
@@ -46,19 +52,23 @@ def as_kohya(deltas: Mapping[str, LowRank], targets: Mapping[str, Shape], base: 
         tensors[f"{stem}.lora_down.weight"] = down
         tensors[f"{stem}.lora_up.weight"] = up
         tensors[f"{stem}.alpha"] = torch.tensor(_alpha(delta))
+        if parameter in magnitudes:
+            tensors[f"{stem}.dora_scale"] = _along_outputs(magnitudes[parameter], len(targets[parameter]))
     metadata = {
         "ss_v2": str(base == "sd2"),
         "ss_network_module": "networks.lora",
         "ss_network_dim": _one_of({str(len(delta.down)) for delta in deltas.values()}),
         "ss_network_alpha": _one_of({str(_alpha(delta)) for delta in deltas.values()}),
-        "ss_network_args": "{}",
+        "ss_network_args": json.dumps({"dora_wd": "True"}) if magnitudes else "{}",
     }
     if base in VERSIONS:
         metadata["ss_base_model_version"] = VERSIONS[base]
     return Written(tensors, metadata | _origin(base))
 
 
-def as_diffusers(deltas: Mapping[str, LowRank], targets: Mapping[str, Shape], base: str) -> Written:
+def as_diffusers(
+    deltas: Mapping[str, LowRank], targets: Mapping[str, Shape], base: str, magnitudes: Mapping[str, Tensor] = NONE
+) -> Written:
     """As diffusers writes PEFT's layers: alphas are in the header alone, so programs that do not read it take 1.
 
     Raises: ValueError, for a LoRA whose scale is 0, which no file can say.
@@ -73,8 +83,13 @@ def as_diffusers(deltas: Mapping[str, LowRank], targets: Mapping[str, Shape], ba
             stem = f"{part}.{'' if part == UNET or layer == PROJECTION else WRAPPED}{layer}"
             up, down = _factors(delta, targets[parameter])
             tensors |= {f"{stem}.lora_A.weight": down, f"{stem}.lora_B.weight": up}
+            if parameter in magnitudes:
+                length = magnitudes[parameter]
+                linear = len(targets[parameter]) == 2
+                tensors[f"{stem}.lora_magnitude_vector"] = length if linear else _along_outputs(length, 4, 1)
         if own:
-            settings |= {f"{part}.{name}": value for name, value in _settings(own, f"{part}.").items()}
+            said = _settings(own, f"{part}.") | ({"use_dora": True} if own.keys() & magnitudes.keys() else {})
+            settings |= {f"{part}.{name}": value for name, value in said.items()}
     return Written(tensors, {KEY: json.dumps(settings, sort_keys=True), **_origin(base)})
 
 
@@ -88,6 +103,11 @@ def _factors(delta: LowRank, target: Shape) -> tuple[Tensor, Tensor]:
     rank = len(delta.down)
     ones = (1,) * (len(target) - 2)
     return delta.up.reshape(target[0], rank, *ones), delta.down.reshape(rank, *target[1:])
+
+
+def _along_outputs(lengths: Tensor, dimensions: int, axis: int = 0) -> Tensor:
+    """A length for each output as a tensor of so many dimensions."""
+    return lengths.view([-1 if place == axis else 1 for place in range(dimensions)])
 
 
 def _alpha(delta: LowRank) -> float:

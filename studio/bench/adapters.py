@@ -23,7 +23,7 @@ from diffusers.utils import logging as diffusers_logging
 
 from studio.adapters.delta import LowRank
 from studio.adapters.file import read_adapter
-from studio.adapters.stack import Stack, Weighted, merge, product, terms_of
+from studio.adapters.stack import Stack, Weighted, merge, plus_product, terms_of
 from studio.bench.figures import Figure
 from studio.bench.store_child import NOISE_VALUES, look_at, private_bytes
 from studio.bench.suites import alternating, interleaved
@@ -349,7 +349,7 @@ def _merged(pristine: Tensor, stack: Sequence[Weighted], dtype: torch.dtype) -> 
 def _naive(pristine: Tensor, stack: Sequence[Weighted]) -> Tensor:
     lows: list[Any] = [next(iter(one.deltas.values())) for one in stack]
     ups = [low.up * (low.scale * one.weight) for low, one in zip(lows, stack, strict=True)]
-    return pristine + product(torch.cat(ups, 1), torch.cat([low.down for low in lows]))
+    return plus_product(pristine, torch.cat(ups, 1), torch.cat([low.down for low in lows]))
 
 
 def _exact(pristine: Tensor, stack: Sequence[Weighted]) -> Tensor:

@@ -3,9 +3,11 @@
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from studio.adapters import scaling
+from studio.adapters.delta import LowRank
 from studio.adapters.file import AdapterFile, Unmatched, read_adapter
 from studio.adapters.stack import Weighted
 from studio.engine.stack import Adapted
@@ -58,7 +60,9 @@ class AdapterFiles:
         key, mark = (location.id, hash(frozenset(targets.items()))), _mark(location)
         held = self.held.pop(key, None)
         if held is None:
-            held = Opened(read_adapter(open_weights(Path(location.path)), targets), mark)
+            weights = open_weights(file := Path(location.path))
+            weights = replace(weights, metadata=scaling.beside(file) | dict(weights.metadata))
+            held = Opened(read_adapter(weights, targets), mark)
         elif held.mark != mark:
             raise ModelNotFoundError(
                 f"{held.file.title} was replaced while it was in use.", hint="Rescan the models and choose it again."
@@ -95,16 +99,20 @@ def _reasons(unmatched: Iterable[Unmatched]) -> str:
 
 
 def _weighted(ref: AdapterRef, file: AdapterFile) -> Weighted:
+    rank, deltas = ref.rank, file.deltas
+    if rank is not None:
+        deltas = {n: d.narrowed(rank) if isinstance(d, LowRank) else d for n, d in deltas.items()}
     return Weighted(
-        id=ref.id,
+        id=ref.id if rank is None else f"{ref.id}, rank {rank}",
         title=file.title,
-        deltas=file.deltas,
+        deltas=deltas,
         weight=ref.weight,
         text_weight=ref.text_weight,
         blocks=ref.blocks,
         start=ref.start,
         end=ref.end,
         curve=ref.curve,
+        embeddings=file.embeddings,
     )
 
 

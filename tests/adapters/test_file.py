@@ -8,6 +8,7 @@ from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 
+from studio.adapters.embeddings import read_embedding
 from tests import tiny
 from tests.adapters.held import read
 
@@ -17,6 +18,7 @@ TARGETS = {
     "unet.mid_block.attentions.0.proj_in.weight": (8, 8),
     "unet.mid_block.attentions.0.proj_in.bias": (8,),
     "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight": (8, 8),
+    "text_encoder.embeddings.token_embedding.weight": (99, 8),
     "text_encoder.encoder.layers.0.self_attn.q_proj.weight": (8, 8),
     "text_encoder.encoder.layers.0.self_attn.q_proj.bias": (8,),
 }
@@ -54,8 +56,20 @@ BAD = {  # a file, how many of its tensors are used, and what is said of the fir
     "an infinite alpha": (SOUND | pair(TO_Q) | alpha(TO_Q, float("inf")), 3, "alpha is inf"),
     "several alphas": (SOUND | pair(TO_Q) | {f"{TO_Q}.alpha": torch.ones(2)}, 3, "alpha is no single number"),
     "an unknown ending": (SOUND | {f"{TO_Q}.magic": torch.ones(2)}, 3, "ends in no way"),
-    "a sort that is not read": (SOUND | {f"{TO_Q}.oft_R.weight": torch.ones(2, 3)}, 3, "of a sort that cannot be read"),
-    "an embedding inside": (SOUND | {"bundle_emb.cat.string_to_param.*": torch.ones(1, 8)}, 3, "is an embedding"),
+    "a sort that is not read": (SOUND | {f"{TO_Q}.reshape_weight": torch.ones(2)}, 3, "of a sort that cannot be read"),
+    "triangles for others": (SOUND | {f"{TO_Q}.oft_R.weight": torch.ones(3, 3)}, 3, "oft_R has 3 x 3"),
+    "triangles of no block": (SOUND | {f"{TO_Q}.oft_R.weight": torch.ones(2, 5)}, 3, "oft_R has 2 x 5"),
+    "squares for others": (SOUND | {f"{TO_Q}.boft_R": torch.ones(1, 3, 4, 4)}, 3, "its blocks have 1 x 3 x 4 x 4"),
+    "squares of no form": (SOUND | {f"{TO_Q}.boft_R": torch.ones(3, 2, 4, 4)}, 3, "in 3 stages of 4"),
+    "factors for others": (
+        SOUND | {f"{TO_Q}.boft_R": torch.ones(1, 2, 4, 4), f"{TO_Q}.boft_s": torch.ones(9, 1)}, 3, "boft_s has 9 x 1"
+    ),
+    "factors alone": (SOUND | {f"{TO_Q}.boft_s": torch.ones(8, 1)}, 3, "stands beside nothing"),
+    "finished blocks for others": (SOUND | {f"{TO_Q}.oft_diag": torch.ones(3, 4, 4)}, 3, "its blocks have 3 x 4 x 4"),
+    "an embedding of another width": (SOUND | {"bundle_emb.cat.emb_params": torch.ones(1, 9)}, 3, "of width 9"),
+    "an embedding of two encoders": (SOUND | {f"bundle_emb.c.clip_{c}": torch.ones(1, 8) for c in "lg"}, 3, "8 and 8"),
+    "what ends in another encoder": (SOUND | {"bundle_emb.cat.t5": torch.ones(1, 8)}, 3, "no text encoder here reads"),
+    "an embedding without a name": (SOUND | {"bundle_emb.clip_l": torch.ones(1, 8)}, 3, "ends in no way"),
     "two spellings": (SOUND | pair(OLD), 3, f"is for {OLD}, which {PROJ} changes already"),
     "two endings": (SOUND | {f"{PROJ}.lora_A.weight": torch.ones(2, 8)}, 3, "is another spelling of"),
     "two sorts": (SOUND | {f"{PROJ}.diff": torch.ones(8, 8)}, 3, "which other tensors of the same layer change"),
@@ -91,6 +105,17 @@ def test_what_cannot_be_used_is_said_and_the_rest_is_used(case):
     assert {row.key for row in found.unmatched} | {key for keys in found.keys.values() for key in keys} == {*tensors}
     assert all(reason in row.reason for row in found.unmatched)
     assert list(found.deltas) == ([f"{OLD}.weight"] if matched else [])
+
+
+@pytest.mark.parametrize("role", ["string_to_param.*", "string_to_param.265", "emb_params", "clip_l"])
+@pytest.mark.parametrize("name", ["cat", "my style v1.5", "<cat>"])
+def test_an_embedding_inside_of_a_file_is_matched_and_held_by_its_name(name, role):
+    rows = torch.randn(2, 8)
+    found = read(SOUND | {f"bundle_emb.{name}.{role}": rows}, TARGETS)
+    assert not found.unmatched
+    assert found.matched == 4
+    vectors = read_embedding(found.embeddings[name], name).for_encoders([8])
+    assert torch.equal(vectors[0], rows)
 
 
 def test_a_file_says_what_it_is():

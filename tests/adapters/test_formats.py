@@ -265,66 +265,6 @@ def test_dora_of_a_row_of_zeros_is_zeros():
     assert not delta.of(torch.zeros(OUT, IN), 1.0).any()
 
 
-def rotations(blocks, constraint):
-    """Cayley's rotation of each block of a list, all of them held to the constraint together."""
-    skews = [block.double() - block.double().T for block in blocks]
-    length = sum(float((skew**2).sum()) for skew in skews) ** 0.5
-    factor = constraint / length if constraint and length > constraint else 1
-    identity = torch.eye(blocks[0].shape[0], dtype=torch.float64)
-    return [(identity + skew * factor) @ torch.linalg.inv(identity - skew * factor) for skew in skews]
-
-
-@pytest.mark.parametrize("alpha", [None, 0.0, 0.05], ids=["free", "zero is free", "held"])
-@pytest.mark.parametrize("rescaled", [False, True])
-def test_oft_rotates_blocks_of_outputs(shape, alpha, rescaled):
-    tensors = {"oft_blocks": noise(3, 4, 4)}
-    if alpha is not None:
-        tensors["alpha"] = torch.tensor(alpha)
-    rescale = torch.rand(OUT) + 0.5 if rescaled else torch.ones(OUT)
-    if rescaled:
-        tensors["rescale"] = rescale.view(-1, *[1] * (len(shape) - 1))
-    turns = rotations(list(tensors["oft_blocks"]), (alpha or 0) * OUT)
-
-    def oracle(pristine, weight):
-        made = torch.zeros_like(pristine)
-        for k, n, m in itertools.product(range(3), range(4), range(4)):
-            turn = weight * turns[k][n, m] + (1 - weight) * (n == m)
-            made[4 * k + m] += turn * pristine[4 * k + n]
-        return made * (1 + weight * (rescale.double() - 1))[:, None, None] - pristine
-
-    agrees(only_delta(tensors, shape), shape, oracle)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 0.05], ids=["free", "held"])
-@pytest.mark.parametrize("rescaled", [False, True])
-def test_boft_rotates_in_stages_of_a_butterfly(shape, alpha, rescaled):
-    shape = (16, *shape[1:])
-    tensors = {"oft_blocks": noise(3, 4, 4, 4), "alpha": torch.tensor(alpha)}
-    rescale = torch.rand(16) + 0.5 if rescaled else torch.ones(16)
-    if rescaled:
-        tensors["rescale"] = rescale.view(-1, *[1] * (len(shape) - 1))
-    blocks = tensors["oft_blocks"]
-    turns = rotations([blocks[m, k] for m in range(3) for k in range(4)], alpha * 16)
-
-    def oracle(pristine, weight):
-        rows = pristine.clone()
-        for stage in range(3):
-            half = 2 * 2**stage
-            # A run of 2 * half outputs is dealt like cards: first of both halves, second of both halves, ...
-            order = [
-                run + side * half + card for run in range(0, 16, 2 * half) for card in range(half) for side in (0, 1)
-            ]
-            dealt, turned = rows[order], torch.zeros_like(rows)
-            for k, i, j in itertools.product(range(4), range(4), range(4)):
-                turn = weight * turns[4 * stage + k][i, j] + (1 - weight) * (i == j)
-                turned[4 * k + i] += turn * dealt[4 * k + j]
-            rows = torch.zeros_like(rows)
-            rows[order] = turned
-        return rows * (1 + weight * (rescale.double() - 1))[:, None, None] - pristine
-
-    agrees(only_delta(tensors, shape), shape, oracle)
-
-
 @pytest.mark.parametrize("older", [False, True])
 def test_glora_mixes_inputs_and_adds(shape, older):
     ones = (1,) * (len(shape) - 2)

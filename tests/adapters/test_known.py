@@ -30,6 +30,8 @@ SORTS = {
     "set": "full",
     "oft": "OFT",
     "boft": "BOFT",
+    **dict.fromkeys(("oft-diag", "oft-peft", "oft-named", "oft-shared"), "OFT"),
+    **dict.fromkeys(("boft-diag", "boft-peft", "boft-named"), "BOFT"),
     "glora": "GLoRA",
 }
 STARTS = (

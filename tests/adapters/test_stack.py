@@ -7,7 +7,7 @@ import torch
 
 from studio.adapters import stack as stack_module
 from studio.adapters.delta import LowRank
-from studio.adapters.stack import Weighted, at_step, merge, product, recipe_of, terms_of
+from studio.adapters.stack import Weighted, at_step, merge, plus_product, recipe_of, terms_of
 from studio.errors import InvalidRequestError
 
 NAME = "unet.layer.weight"
@@ -102,6 +102,13 @@ def test_what_is_all_but_cancelled_is_right_to_the_last_place_too(shape, dtype):
     assert distance.max() <= 1
 
 
+def test_a_narrowed_lora_counts_with_its_first_rows_alone():
+    nothing, low = torch.zeros(24, 32), low_rank(1, (24, 32), rank=3)
+    rows = [LowRank(low.up[:, i : i + 1], low.down[i : i + 1], low.scale).of(nothing, 1.0) for i in range(3)]
+    torch.testing.assert_close(low.narrowed(2).of(nothing, 1.0), rows[0] + rows[1])
+    assert torch.equal(low.narrowed(9).of(nothing, 1.0), low.of(nothing, 1.0))
+
+
 def test_a_layer_of_zeros_takes_changes_and_none(monkeypatch):
     """An untrained LoRA on a layer that begins with zeros cancels nothing; and what is summed in pieces is the same."""
     nothing, low = torch.zeros(24, 32), low_rank(1, (24, 32))
@@ -130,7 +137,11 @@ def test_in_fp32_it_is_the_naive_formula_in_our_order():
 def test_a_product_is_torchs_own_within_the_rounding_of_fp32(shape):
     rows, ranks, columns = shape
     up, down = torch.randn(rows, ranks), torch.randn(ranks, columns)
-    torch.testing.assert_close(product(up, down).double(), up.double() @ down.double(), rtol=1e-5, atol=1e-4)
+    whole = torch.randn(len(up), down.shape[1])
+    exact = whole.double() + up.double() @ down.double()
+    torch.testing.assert_close(plus_product(whole, up, down).double(), exact, rtol=1e-5, atol=1e-4)
+    alone = plus_product(torch.zeros_like(whole), up, down)
+    assert torch.equal(plus_product(whole, up, down), whole + alone)
 
 
 def test_every_change_is_of_the_pristine_tensor_wherever_it_stands():

@@ -1,6 +1,8 @@
 """Adapters of a request, from their files to the picture."""
 
+import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,3 +193,30 @@ def test_out_of_memory_in_a_run_with_adapters_is_tried_again(engine, models, put
         hook = engine.store.current.unet.register_forward_pre_hook(fail)
         assert np.array_equal(picture(engine, models, ref("cat", **how)), first)
         hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("said", "scale"), [({"lora_alpha": 6}, 2.0), ({"lora_alpha": 6, "use_rslora": True}, 6 / 3**0.5)]
+)
+def test_pefts_file_of_settings_says_how_strong_its_layers_are(engine, models, put, tmp_path, said, scale):
+    place = put("adapter_model", lora(QUERY))
+    models |= {"id-peft": replace(place, id="id-peft")}
+    plain = picture(engine, models, AdapterRef(name="peft", id="id-peft", weight=scale))
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 3} | said))
+    engine.adapters.held.clear()
+    assert np.array_equal(picture(engine, models, AdapterRef(name="peft", id="id-peft")), plain)
+
+
+def test_settings_that_cannot_be_read_are_told(engine, models, put, tmp_path):
+    models |= {"id-peft": replace(put("adapter_model", lora(QUERY)), id="id-peft")}
+    (tmp_path / "adapter_config.json").write_text("{")
+    made = make(engine, models, AdapterRef(name="peft", id="id-peft"))
+    assert any("strength of its layers is taken as 1" in line for line in made.warnings)
+
+
+def test_a_narrowed_lora_is_the_one_with_its_first_rows(engine, models, put):
+    models |= {"id-wide": put("wide", lora(QUERY))}
+    first = {name: (t[:, :2] if "lora_B" in name else t[:2]) for name, t in lora(QUERY).items()}
+    models |= {"id-narrow": put("narrow", first)}
+    assert np.array_equal(picture(engine, models, ref("wide", rank=2)), picture(engine, models, ref("narrow")))
+    assert not np.array_equal(picture(engine, models, ref("wide")), picture(engine, models, ref("narrow")))

@@ -80,3 +80,11 @@ def test_words_that_a_file_says_to_use_it_by_are_kept(tmp_path):
 def test_tags_that_most_captions_had_are_its_words(tmp_path, counted, words):
     found = of(tmp_path, lora("sd1", only="mid_block"), metadata={"ss_tag_frequency": counted})
     assert found.trigger_words == words
+
+
+def test_embeddings_inside_of_a_file_are_words_to_use_it_by(tmp_path):
+    inside = {"bundle_emb.my style.clip_l": (2, 768), "bundle_emb.my style.clip_g": (2, 1280), "bundle_emb.x.y": (1, 1)}
+    found = of(tmp_path, lora("sdxl") | inside, metadata={"modelspec.trigger_phrase": "sks dog"})
+    assert (found.kind, found.base, found.usable) == ("lora", "sdxl", True)
+    assert found.trigger_words == ("my style", "x", "sks dog")
+    assert of(tmp_path, {"bundle_emb.cat.clip_l": (2, 768)}).kind != "lora"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from studio.adapters.formats import full, glora, ia3, loha, lokr, lora, oft
+from studio.adapters.formats import full, glora, ia3, loha, lokr, lora, oft, rotated
 from studio.adapters.formats.layer import Change, Layer
 
 
@@ -33,7 +33,9 @@ ALGORITHMS = (
     Algorithm(("up_bias",), frozenset(("up_bias", "up", "alpha", "scalar")), lora.build_bias, "bias"),
     Algorithm((*loha.HALVES[0], *loha.HALVES[1]), loha.ROLES, loha.build),
     Algorithm((*lokr.FIRST, *lokr.SECOND), lokr.ROLES, lokr.build),
-    Algorithm(("oft_blocks", "boft_blocks"), oft.ROLES, oft.build),
+    Algorithm(oft.BLOCKS, oft.ROLES, oft.build),
+    Algorithm(("oft_R",), rotated.OFT_ROLES, rotated.build_oft),
+    Algorithm(("boft_R",), rotated.BOFT_ROLES, rotated.build_boft),
     Algorithm(glora.PARTS, glora.ROLES, glora.build),
     Algorithm(("ia3", "on_input"), frozenset(("ia3", "on_input", "alpha")), ia3.build),
     _single("diff", full.build_difference),

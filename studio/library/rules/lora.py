@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 from studio.library.identity import BASE_NAMES, Identity, precision
 from studio.library.names import BASES_BY_WIDTH, Shape
-from studio.library.roles import role_of
-from studio.library.rules.subject import Subject
+from studio.library.roles import BUNDLE, block_size, embedding_in, role_of
+from studio.library.rules.subject import Subject, shown
 
 PAIR = ("down", "up")
+BUNDLED_MAX = 40  # tensors of embeddings whose names are kept
 FAMILIES = (  # which sort it is, by roles that a module of it has; the first one that fits
     ("loha", ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")),
     ("lokr", ("lokr_w1", "lokr_w2")),
@@ -113,6 +114,7 @@ def recognise(subject: Subject) -> Identity | None:
     base, width, why = _base(subject, signs)
     other = base == "unknown" and (signs.other or subject.said_other)
     sort = f"It is a {SHOWN.get(family, family.upper())} in {_spelling(modules)} spelling"
+    bundled = [shown(word) for name in subject.tensors if (word := embedding_in(name)[0])][:BUNDLED_MAX]
     evidence = f"{sort} for {len(modules.roles)} layers."
     return Identity(
         kind="lora",
@@ -123,7 +125,7 @@ def recognise(subject: Subject) -> Identity | None:
         reason=f"It is for {other}." if other else "",
         width=width,
         possible=() if signs.other or subject.said_other or not signs.places else tuple(sorted(signs.bases)),
-        trigger_words=subject.triggers,
+        trigger_words=tuple(dict.fromkeys((*bundled, *subject.triggers))),
         evidence=f"{evidence} {why}".strip(),
     )
 
@@ -134,7 +136,7 @@ def _modules(subject: Subject) -> Modules:
         stem, role = role_of(name, subject.tensors)
         if role:
             found.roles.setdefault(stem, {})[role] = info.shape
-        elif not name.startswith("bundle_emb."):
+        elif not name.startswith(BUNDLE):
             found.strange += 1
     return found
 
@@ -144,7 +146,7 @@ def _family(modules: Modules) -> str:
     counts: Counter[str] = Counter()
     for roles in modules.roles.values():
         family = next((name for name, needed in FAMILIES if all(role in roles for role in needed)), "")
-        if family == "oft" and len(roles.get("oft_blocks", ())) == 4:
+        if family == "oft" and len(roles.get("oft_blocks") or roles.get("oft_diag") or ()) == 4:
             family = "boft"
         if family == "lora":
             family = "dora" if roles.keys() & {"dora_scale", "magnitude"} else "lora"
@@ -239,6 +241,10 @@ def _input(roles: dict[str, Shape]) -> int:
     for role, place in (("down", 1), ("hada_w1_b", 1), ("glora_b2", 1), ("diff", 1), ("set_weight", 1)):
         if len(shape := roles.get(role, ())) > place:
             return shape[place] if "mid" not in roles else 0
+    if len(blocks := roles.get("boft_R", ())) == 4:
+        return blocks[1] * blocks[2]
+    if len(rows := roles.get("oft_R", ())) == 2 and rows[0] > 1:  # one row may be for all blocks
+        return rows[0] * block_size(rows[1])
     first = roles.get("lokr_w1") or roles.get("lokr_w1_b") or ()
     second = roles.get("lokr_w2") or roles.get("lokr_w2_b") or ()
     return first[1] * second[1] if len(first) > 1 and len(second) > 1 else 0

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from studio.adapters.delta import LowRank
+from studio.adapters.scaling import KEY
 from studio.adapters.stack import Weighted, merge, terms_of
 from studio.adapters.tools.loras import Base, Work, extracted, merged, resized, widest
 from studio.adapters.tools.lowrank import Keep
@@ -30,9 +31,10 @@ TARGETS = {
     "text_encoder.embeddings.token_embedding.weight": (20, 10),
 }
 FP32 = Work(dtype=torch.float32)
+LAYERS = (f"{TO_Q}.weight", f"{CONV}.weight", f"{TEXT}.weight")
 
 
-def lora(seed=0, rank=3, names=(f"{TO_Q}.weight", f"{CONV}.weight", f"{TEXT}.weight")):
+def lora(seed=0, rank=3, names=LAYERS):
     rng = torch.Generator().manual_seed(seed)
     deltas = {}
     for name in names:
@@ -241,6 +243,73 @@ def test_peft_to_kohya_and_back_is_the_same_to_the_bit():
     assert all(torch.equal(back.tensors[name], tensor) for name, tensor in before.tensors.items())
 
 
+def dora(names=LAYERS, half=False):
+    """A DoRA of TARGETS in kohya's spelling, with lengths for these parameters."""
+    deltas, rng = lora(0), torch.Generator().manual_seed(4)
+    lengths = {name: torch.rand(TARGETS[name][0], generator=rng) + 0.5 for name in names}
+    written = as_kohya(deltas, TARGETS, "sd1", lengths)
+    tensors = {name: tensor.half() if half else tensor for name, tensor in written.tensors.items()}
+    return Held(tensors, metadata={**written.metadata, "ss_output_name": "cat"})
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_dora_goes_to_peft_and_back_to_the_bit_and_changes_the_same(half):
+    before = dora(half=half)
+    first = read(before.tensors, TARGETS, before.metadata)
+    there = respelled(first, before, BASE, "peft")
+    shapes = {n: tuple(t.shape) for n, t in there.tensors.items() if n.endswith("lora_magnitude_vector")}
+    assert set(shapes.values()) == {(12,), (1, 8, 1, 1), (10,)}
+    said = json.loads(there.metadata[KEY])
+    assert said["unet.use_dora"] is said["text_encoder.use_dora"] is True
+    between = Held(there.tensors, metadata=there.metadata)
+    second = read(between.tensors, TARGETS, between.metadata)
+    assert not second.unmatched
+    for name, pristine in values(1).items():
+        if name in first.deltas:
+            assert torch.equal(second.deltas[name].of(pristine, 1.0), first.deltas[name].of(pristine, 1.0))
+    back = respelled(second, between, BASE, "kohya")
+    assert back.metadata == before.metadata
+    assert back.tensors.keys() == before.tensors.keys()
+    for name, tensor in before.tensors.items():
+        assert (back.tensors[name].dtype, back.tensors[name].shape) == (tensor.dtype, tensor.shape)
+        assert torch.equal(back.tensors[name], tensor)
+
+
+def test_pefts_dora_goes_to_kohya_and_back_to_the_bit():
+    lengths = {f"{TO_Q}.weight": torch.rand(12), f"{CONV}.weight": torch.rand(8)}
+    deltas = {name: delta for name, delta in lora(0).items() if name in lengths}
+    written = as_diffusers(deltas, TARGETS, "sd1", lengths)
+    before = Held(dict(written.tensors), metadata=dict(written.metadata))
+    there = respelled(read(before.tensors, TARGETS, before.metadata), before, BASE, "kohya")
+    assert {tuple(t.shape) for n, t in there.tensors.items() if n.endswith("dora_scale")} == {(12, 1), (8, 1, 1, 1)}
+    between = Held(there.tensors, metadata=there.metadata)
+    back = respelled(read(between.tensors, TARGETS, between.metadata), between, BASE, "peft")
+    assert back.metadata == before.metadata
+    assert back.tensors.keys() == before.tensors.keys()
+    assert all(torch.equal(back.tensors[name], tensor) for name, tensor in before.tensors.items())
+
+
+def test_a_part_without_lengths_is_a_plain_lora_beside_a_dora():
+    source = dora((f"{TO_Q}.weight", f"{CONV}.weight"))
+    said = json.loads(respelled(read(source.tensors, TARGETS), source, BASE, "peft").metadata[KEY])
+    assert said["unet.use_dora"] is True
+    assert "text_encoder.use_dora" not in said
+
+
+def test_forms_of_dora_that_peft_does_not_have_are_refused_with_a_sentence():
+    def refused(source):
+        with pytest.raises(InvalidRequestError) as error:
+            respelled(read(source.tensors, TARGETS), source, BASE, "peft")
+        return error.value.sentence()
+
+    half_done = refused(dora((f"{TO_Q}.weight",)))
+    assert "DoRA in 1 layers and plain in 2" in half_done
+    assert "PEFT has all layers of a part alike" in half_done
+    source = dora()
+    columns = {n: torch.ones(1, 10) if n.endswith("to_q.dora_scale") else t for n, t in source.tensors.items()}
+    assert "a length for each input" in refused(Held(columns))
+
+
 def test_nothing_is_lost_on_the_way_without_a_word():
     def refused(tensors, spelling="peft"):
         source = Held(tensors)
@@ -253,6 +322,9 @@ def test_nothing_is_lost_on_the_way_without_a_word():
         held(lora(0)).tensors
         | {n.replace("blocks_0", "blocks_9"): t for n, t in held(lora(0)).tensors.items() if "to_q" in n}
     )
+    width = next(shape[1] for name, shape in TARGETS.items() if name.endswith("token_embedding.weight"))
+    inside = held(lora(0)).tensors | {"bundle_emb.cat.emb_params": torch.ones(1, width)}
+    assert "an embedding inside, cat, which would be lost" in refused(inside)
     assert "LoHa" in refused(other_kinds())
 
 
