@@ -247,7 +247,23 @@ def poses() -> list[AnnotatorSpec]:
     """Photo to skeletons. OpenPose's licence allows no commercial use."""
     body = published("body_pose_model.pth", 209)
     details = (published("hand_pose_model.pth", 147), published("facenet.pth", 154))
+    parts = (
+        looked_at(),
+        option("hands", "Without hands (0) or with them (1)", 1, (0, 1, 1)),
+        option("face", "Without faces (0) or with them (1)", 1, (0, 1, 1)),
+    )
     return [
+        AnnotatorSpec(
+            name="dwpose",
+            label="DWPose, with hands and face",
+            kind="pose",
+            module="studio.control.dwpose",
+            weights=(
+                published("yolox_l.onnx", 217, "yzd-v/DWPose"),
+                published("dw-ll_ucoco_384.onnx", 134, "yzd-v/DWPose"),
+            ),
+            options=parts,
+        ),
         AnnotatorSpec(
             name="openpose",
             label="OpenPose (not for commercial use)",
@@ -262,11 +278,7 @@ def poses() -> list[AnnotatorSpec]:
             kind="pose",
             module="studio.control.openpose:full",
             weights=(body, *details),
-            options=(
-                looked_at(),
-                option("hands", "Without hands (0) or with them (1)", 1, (0, 1, 1)),
-                option("face", "Without faces (0) or with them (1)", 1, (0, 1, 1)),
-            ),
+            options=parts,
         ),
     ]
 
@@ -331,9 +343,9 @@ def looked_at(default: int = 512) -> OptionSpec:
     return option("resolution", "Shorter side at which it is looked at, in pixels", default, (256, 1024, 64))
 
 
-def published(file: str, megabytes: float) -> WeightsSpec:
-    """A file of the repository where ControlNet's author keeps what its annotators need."""
-    return WeightsSpec(name=file, repo="lllyasviel/Annotators", file=file, megabytes=megabytes)
+def published(file: str, megabytes: float, repo: str = "lllyasviel/Annotators") -> WeightsSpec:
+    """A file of a repository, by default of that where ControlNet's author keeps what its annotators need."""
+    return WeightsSpec(name=file, repo=repo, file=file, megabytes=megabytes)
 
 
 def repository(repo: str, megabytes: float) -> WeightsSpec:

@@ -1,21 +1,17 @@
 """OpenPose: people as skeletons, with hands and faces on request. Its weights are not for commercial use."""
 
 from collections.abc import Sequence
-from colorsys import hsv_to_rgb
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from studio.control.networks import RESOLUTION, aux, looked_at
-from studio.control.people import Joint, Person, draw_people
+from studio.control.people import Joint, Person, draw_details, draw_people
 from studio.control.weights import Weights, read_state
 
-Point = tuple[float, float]
 BODY, HAND, FACE = "body_pose_model.pth", "hand_pose_model.pth", "facenet.pth"
-# Of a hand's 21 joints, the wrist first, then four of each finger.
-BONES = tuple((0 if bone == 0 else first + bone - 1, first + bone) for first in range(1, 21, 4) for bone in range(4))
 
 
 def body(image: Image.Image, *, weights: Weights, resolution: float = RESOLUTION) -> tuple[Image.Image, list[Person]]:
@@ -27,7 +23,7 @@ def body(image: Image.Image, *, weights: Weights, resolution: float = RESOLUTION
     pixels = looked_at(image, resolution)
     with weights.network([BODY], _open_body) as detector:
         found = detector.detect_poses(pixels)
-    return draw_people([joints_of(pose, image.size) for pose in found], image.size)
+    return draw_people(_bodies(found, image.size), image.size)
 
 
 def full(
@@ -37,44 +33,19 @@ def full(
     pixels = looked_at(image, resolution)
     with weights.network([BODY, HAND, FACE], _open_all) as detector:
         found = detector.detect_poses(pixels, include_hand=hands >= 0.5, include_face=face >= 0.5)
-    drawn, people = draw_people([joints_of(pose, image.size) for pose in found], image.size)
-    return with_details(drawn, found), people
+    drawn, people = draw_people(_bodies(found, image.size), image.size)
+    seen = [joints_of(hand, image.size) for pose in found for hand in (pose.left_hand, pose.right_hand)]
+    return draw_details(drawn, seen, [joints_of(pose.face, image.size) for pose in found]), people
 
 
-def joints_of(pose: Any, size: tuple[int, int]) -> list[Joint]:
-    """The 18 joints of one person that controlnet-aux found, in pixels of a picture of that size."""
-    width, height = size
-    return [(0.0, 0.0, 0.0) if at is None else (at.x * width, at.y * height, 1.0) for at in pose.body.keypoints]
+def joints_of(points: Sequence[Any] | None, size: tuple[int, int]) -> list[Joint]:
+    """What controlnet-aux found, in pixels of a picture of that size; None or below zero is what it did not find."""
+    places = [(-1.0, -1.0) if at is None else (at.x * size[0], at.y * size[1]) for at in points or ()]
+    return [(x, y, 1.0) if min(x, y) >= 0 else (0.0, 0.0, 0.0) for x, y in places]
 
 
-def with_details(drawn: Image.Image, found: Sequence[Any]) -> Image.Image:
-    """The map with hands and faces over the skeletons, as OpenPose draws them: fingers in hues, dots along a face."""
-    draw, unit = ImageDraw.Draw(drawn), max(1.0, min(drawn.size) / RESOLUTION)
-    for pose in found:
-        for hand in (pose.left_hand, pose.right_hand):
-            _hand(draw, _places(hand, drawn.size), unit)
-        for x, y in _places(pose.face, drawn.size).values():
-            _dot(draw, (x, y), 3 * unit, "white")
-    return drawn
-
-
-def _hand(draw: ImageDraw.ImageDraw, at: dict[int, Point], unit: float) -> None:
-    for number, (a, b) in enumerate(BONES):
-        if a in at and b in at:
-            hue = tuple(round(255 * part) for part in hsv_to_rgb(number / len(BONES), 1, 1))
-            draw.line((at[a], at[b]), fill=hue, width=round(2 * unit))
-    for place in at.values():
-        _dot(draw, place, 4 * unit, "blue")
-
-
-def _dot(draw: ImageDraw.ImageDraw, at: Point, radius: float, color: str) -> None:
-    draw.ellipse((at[0] - radius, at[1] - radius, at[0] + radius, at[1] + radius), fill=color)
-
-
-def _places(points: Sequence[Any] | None, size: tuple[int, int]) -> dict[int, Point]:
-    """Where the points lie in pixels; those that were not found are below zero."""
-    places = ((point.x * size[0], point.y * size[1]) for point in points or ())
-    return {number: place for number, place in enumerate(places) if min(place) > 0}
+def _bodies(found: Sequence[Any], size: tuple[int, int]) -> list[list[Joint]]:
+    return [joints_of(pose.body.keypoints, size) for pose in found]
 
 
 def _open_body(file: Path) -> Any:

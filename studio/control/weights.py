@@ -76,9 +76,14 @@ def _opened(paths: list[Path], build: Callable[..., Any]) -> Any:
             warnings.simplefilter("ignore")  # libraries that build networks warn of what they will do differently
             return build(*paths)
     except (*DAMAGED, SafetensorError) as error:
-        names = " or ".join(path.name for path in paths)
-        log.warning("%s: %s", names, error)
-        raise ModelNotFoundError(f"{names} is damaged, or holds something else than it should.", hint=AGAIN) from error
+        log.warning("%s: %s", " or ".join(path.name for path in paths), error)
+        raise not_it(paths) from error
+
+
+def not_it(paths: Sequence[Path]) -> ModelNotFoundError:
+    """What is told of files of which one holds something else than the network that it should."""
+    names = " or ".join(path.name for path in paths)
+    return ModelNotFoundError(f"{names} is damaged, or holds something else than it should.", hint=AGAIN)
 
 
 def read_state(file: Path) -> "dict[str, Tensor]":

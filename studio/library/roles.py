@@ -1,9 +1,10 @@
 """What a tensor of a LoRA, or of its kin, is of the layer that it changes: told by how its name ends.
 
 Source: KohakuBlueleaf/LyCORIS, lycoris/modules/*.py (`weight_list`); kohya-ss/sd-scripts, networks/lora.py; diffusers,
-utils/state_dict_utils.py; ComfyUI, comfy/weight_adapter and comfy/lora.py.
+utils/state_dict_utils.py; ComfyUI, comfy/weight_adapter and comfy/lora.py; peft, tuners/oft and tuners/boft.
 """
 
+import math
 from collections.abc import Container
 
 SAME = "alpha dora_scale reshape_weight set_weight diff diff_b w_norm b_norm on_input rescale scalar".split()
@@ -27,6 +28,8 @@ BY_TWO: dict[str, str] = {  # by its last two words
     "lora_A.weight": "down",
     "lora_B.weight": "up",
     "oft_R.weight": "oft_R",
+    "boft_R.default": "boft_R",
+    "boft_s.default": "boft_s",
 }
 BY_THREE = {  # by its last three words
     "lora_A.default.weight": "down",
@@ -36,6 +39,7 @@ BY_THREE = {  # by its last three words
     "lora_magnitude_vector.default.weight": "magnitude",
 }
 WORDS = {"down.weight": "down", "up.weight": "up"}  # after one of:
+BUNDLE, TABLE = "bundle_emb.", ".string_to_param."
 STEMS = ("_lora", ".lora", ".lora_linear_layer")
 
 
@@ -57,3 +61,24 @@ def role_of(name: str, names: Container[str]) -> tuple[str, str]:
     stem, _, third = stem.rpartition(".")
     role = BY_THREE.get(f"{third}.{two}", "")
     return (stem, role) if role else ("", "")
+
+
+def block_size(above: int) -> int:
+    """How large a block of an OFT is of which a file holds that many numbers, those above the diagonal; 0 for none."""
+    size = (1 + math.isqrt(1 + 8 * above)) // 2
+    return size if size * (size - 1) // 2 == above else 0
+
+
+def embedding_in(name: str) -> tuple[str, str]:
+    """The embedding inside of a LoRA's file that a tensor is of, and the tensor's name in a file of its own.
+
+    ("", "") for a tensor of none. Source: AUTOMATIC1111, extensions-builtin/Lora/networks.py.
+    """
+    if not name.startswith(BUNDLE):
+        return "", ""
+    inner = name.removeprefix(BUNDLE)
+    word, table, rest = inner.partition(TABLE)
+    if table:
+        return word, f"{TABLE[1:]}{rest}"
+    word, _, role = inner.rpartition(".")
+    return word, role

@@ -1,6 +1,5 @@
-"""Control maps in the worker: the only place that imports an annotator's module."""
+"""Control maps in the worker."""
 
-import importlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from studio.control.annotator import run
 from studio.control.fitting import Fit, fit
 from studio.control.weights import Weights
 from studio.errors import ExtensionError, StudioError
@@ -59,13 +59,6 @@ def answer(question: Annotate, tools: Tools) -> Annotated:
         raise ExtensionError(f"The annotator {row.name} gave something else than an RGB map of its picture's size.")
     laid, pose = frame.laid(made), None if people is None else _pose(row, people, frame)
     return Annotated(question.id, laid.width, laid.height, laid.tobytes(), pose)
-
-
-def run(row: AnnotatorSpec, image: Image.Image, options: Mapping[str, float], weights: Weights) -> Any:
-    """What the annotator gives. Raises: what it raises."""
-    module, _, function = row.module.partition(":")
-    opener = {"weights": weights} if row.weights else {}
-    return getattr(importlib.import_module(module), function or "annotate")(image, **options, **opener)
 
 
 def _words(row: AnnotatorSpec, found: object) -> str:

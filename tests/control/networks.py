@@ -7,6 +7,7 @@ import torch
 
 from studio.control.networks import aux
 from studio.control.normal_bae import LAYOUT
+from tests.control import pose_networks
 
 
 def _save(network: torch.nn.Module, file: Path, prefix: str = "", under: str = "") -> None:
@@ -64,6 +65,12 @@ def openpose(folder: Path) -> None:
         state = {key.partition(".")[2]: tensor for key, tensor in network.state_dict().items()}
         torch.save(state, folder / f"{name}_pose_model.pth")
     _save(pose.face.FaceNet(), folder / "facenet.pth")
+
+
+def dwpose(folder: Path) -> None:
+    """As deep as the published ones, an eighth as wide."""
+    pose_networks.export(pose_networks.seeing_somebody(8), folder / "yolox_l.onnx")
+    pose_networks.export(pose_networks.RtmPose(8), folder / "dw-ll_ucoco_384.onnx")
 
 
 def depth_anything(folder: Path) -> None:

@@ -15,7 +15,8 @@ from PIL import Image
 from studio import engine  # mends a torchvision of another build before it is imported
 from studio.annotators import register_annotators
 from studio.control import networks
-from studio.control.openpose import BONES, joints_of, with_details
+from studio.control.openpose import joints_of
+from studio.control.people import BONES, draw_details
 from studio.control.weights import Weights, read_state
 from studio.errors import InvalidRequestError, ModelNotFoundError
 from studio.hookspecs import CAPTION
@@ -31,7 +32,7 @@ ROWS = {
     if row.kind != CAPTION and any(weights.repo for weights in row.weights)
 }
 LARGE = ("depth_midas", "normal_bae", "openpose_full")  # files of 300 MB and more, written and read
-TRANSFORMERS = ("depth_anything", "depth_zoe")
+WITHOUT_AUX = ("depth_anything", "depth_zoe", "dwpose")
 MAKERS = {
     "softedge_hed": "hed",
     "softedge_pidinet": "pidinet",
@@ -45,6 +46,7 @@ MAKERS = {
     "depth_zoe": "zoe",
     "normal_bae": "normal_bae",
     "segments_ade20k": "upernet",
+    "dwpose": "dwpose",
     "openpose": "openpose",
     "openpose_full": "openpose",
 }
@@ -52,7 +54,7 @@ with_aux = pytest.mark.skipif(importlib.util.find_spec("controlnet_aux") is None
 
 
 def param(row):
-    marks = [*([] if row.name in TRANSFORMERS else [with_aux]), *([pytest.mark.slow] if row.name in LARGE else [])]
+    marks = [*([] if row.name in WITHOUT_AUX else [with_aux]), *([pytest.mark.slow] if row.name in LARGE else [])]
     return pytest.param(row, id=row.name, marks=marks)
 
 
@@ -192,34 +194,24 @@ def test_where_controlnet_aux_is_not_installed_it_says_so(weights, tmp_path, mon
     assert "python launch.py" in error.value.hint
 
 
-class Found:
-    """What controlnet-aux says of one person, with a few joints."""
-
-    left_hand = right_hand = face = None
-
-    def __init__(self, points):
-        self.body = type("Body", (), {"keypoints": points})
-
-
 def point(x, y):
     return type("Keypoint", (), {"x": x, "y": y})
 
 
 def test_joints_are_in_pixels_of_the_picture_and_zeros_where_none_was_found():
-    found = Found([point(0.5, 0.25), *[None] * (len(JOINTS) - 1)])
+    found = [point(0.5, 0.25), point(-0.01, 0.5), *[None] * (len(JOINTS) - 2)]
     assert joints_of(found, (200, 100)) == [(100.0, 25.0, 1.0), *[(0.0, 0.0, 0.0)] * 17]
+    assert joints_of(None, (200, 100)) == []
 
 
 def test_hands_and_faces_are_drawn_over_the_skeletons():
-    missing, black = point(-0.01, -0.02), Image.new("RGB", (64, 48))
-    found = Found([None] * 18)
-    assert with_details(black.copy(), [found]).getbbox() is None
-    found.left_hand = [point(0.25, 0.5), point(0.5, 0.5), *[missing] * 19]
-    drawn = np.asarray(with_details(black.copy(), [found]))
+    missing, black = (0.0, 0.0, 0.0), Image.new("RGB", (64, 48))
+    assert draw_details(black.copy(), [[missing] * 21], [[]]).getbbox() is None
+    hand = [(16.0, 24.0, 1.0), (32.0, 24.0, 1.0), *[missing] * 19]
+    drawn = np.asarray(draw_details(black.copy(), [hand, []], []))
     assert drawn[24, 16].tolist() == [0, 0, 255]  # a joint of a finger
     assert drawn[24, 24].tolist() == [255, 0, 0]  # the first bone of the thumb
-    found.left_hand, found.face = None, [missing, point(0.5, 0.5)]
-    assert with_details(black.copy(), [found]).getbbox() == (29, 21, 36, 28)
+    assert draw_details(black.copy(), [], [[missing, (32.0, 24.0, 1.0)]]).getbbox() == (29, 21, 36, 28)
 
 
 def test_a_hand_has_five_fingers_of_four_bones_from_the_wrist():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from studio.library.roles import role_of
+from studio.library.roles import block_size, role_of
 
 ROLES = {
     "a.lora_down.weight": ("a", "down"),
@@ -22,6 +22,13 @@ ROLES = {
     "a.lokr_w2_b": ("a", "lokr_w2_b"),
     "a.oft_blocks": ("a", "oft_blocks"),
     "a.oft_R.default.weight": ("a", "oft_R"),
+    "a.oft_R.weight": ("a", "oft_R"),
+    "a.boft_R": ("a", "boft_R"),
+    "a.boft_s.default": ("a", "boft_s"),
+    "a.oft_diag": ("a", "oft_diag"),
+    "a.oft_r": ("", ""),
+    "a.soft_R.weight": ("", ""),
+    "a.boft_R.weight": ("", ""),
     "a.rescale": ("a", "rescale"),
     "a.a1.weight": ("a", "glora_a1"),
     "a.diff_b": ("a", "diff_b"),
@@ -41,3 +48,8 @@ def test_a_tensor_is_of_a_layer_what_the_end_of_its_name_says(name):
 
 def test_a_weight_is_ia3s_where_its_layer_says_whether_on_inputs():
     assert role_of("a.weight", {"a.on_input"}) == ("a", "ia3")
+
+
+def test_a_triangle_tells_how_large_its_block_is():
+    assert [block_size(size * (size - 1) // 2) for size in range(2, 300)] == [*range(2, 300)]
+    assert [above for above in range(1, 30) if block_size(above)] == [1, 3, 6, 10, 15, 21, 28]

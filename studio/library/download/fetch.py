@@ -163,7 +163,7 @@ class Errand:
         """One file into the folder of its kind; where that is not said, into the waiting room first."""
         kind, waiting = self.wanted.kind, self.places.folder("")
         name = safe_name(announced, self.places.folder(kind))
-        check_suffix(name)
+        check_suffix(name, kind)
         self.named(name)
         part, earlier = Part(self.places.folder(kind) / name), Part(waiting / name)
         if kind and earlier.is_of(remote.source):

@@ -26,6 +26,7 @@ FOLDERS = {
 }
 SAFE, PICKLES = (".safetensors",), (".ckpt", ".pt", ".pth", ".bin")
 SUFFIXES = (*SAFE, *PICKLES)
+ONNX, ONNX_START = ".onnx", b"\x08"  # what some annotators open; the first field of its protocol buffer is a version
 # What Windows forbids in names: https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 FORBIDDEN = re.compile(r'[<>:"|?*]')
 RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
@@ -67,12 +68,13 @@ def safe_name(text: str, folder: Path) -> str:
     return stem + suffix
 
 
-def check_suffix(name: str) -> None:
-    """Raises: DownloadError, for a file that is no model by its name."""
+def check_suffix(name: str, kind: str = "") -> None:
+    """Raises: DownloadError, for a file that is no model by its name; of annotators some are ONNX files."""
     suffix = PurePosixPath(name).suffix.lower()
-    if suffix not in SUFFIXES:
+    taken = (*SUFFIXES, ONNX) if kind == "annotator" else SUFFIXES
+    if suffix not in taken:
         raise DownloadError(
-            f"{name[:120]} is no model file.", hint=f"Models end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}."
+            f"{name[:120]} is no model file.", hint=f"Models end in {', '.join(taken[:-1])} or {taken[-1]}."
         )
 
 
@@ -108,6 +110,9 @@ def looks_wrong(name: str, start: bytes) -> str:
     if name.lower().endswith(SAFE):
         length = int.from_bytes(start[:8], "little")
         if 2 <= length <= HEADER_MAX and start[8:9] == b"{":
+            return ""
+    elif name.lower().endswith(ONNX):
+        if start.startswith(ONNX_START):
             return ""
     elif start.startswith(ZIP) or PICKLE.match(start):
         return ""

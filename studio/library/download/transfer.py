@@ -283,4 +283,5 @@ def taken(target: Path) -> DownloadError:
 
 def in_words(count: int) -> str:
     """Bytes, as people say them."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    size, unit = next(((s, u) for s, u in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")) if count >= s), (1, "bytes"))
+    return f"{count / size:.{0 if size == 1 else 1}f} {unit}"

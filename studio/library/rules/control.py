@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from studio.library.header import shown
 from studio.library.identity import BASE_NAMES, Identity, guess_control_kind, precision
 from studio.library.names import BASES_BY_WIDTH, DIFFUSERS, LDM, PLANS, control_names
 from studio.library.rules.subject import SURE, Subject, fit
@@ -16,6 +17,7 @@ HINT = {LDM: "input_hint_block.0.weight", DIFFUSERS: "controlnet_cond_embedding.
 USABLE_BASES = ("sd1", "sd2", "sdxl")
 TEXT_WIDTHS = ("attn2.to_k.weight", "attn2.to_v.weight")
 UNION = ("task_embedding", "transformer_layes", "spatial_ch_projs", "control_add_embedding")
+CONTROL_KIND = "maquette.control_kind"  # in the metadata of files that were trained here
 UNSHUFFLED = {64: "sd1", 192: "sd1", 256: "sdxl", 768: "sdxl"}  # 8x8 or 16x16 pixels, of one channel or three
 
 
@@ -95,13 +97,18 @@ def _named(subject: Subject, base: str, width: int, reason: str) -> Identity:
     return Identity(
         kind="controlnet",
         base=base,
-        control_kind=guess_control_kind(subject.name),
+        control_kind=_kind(subject),
         precision=precision(subject.tensors.values()),
         usable=not reason,
         reason=reason,
         width=width,
         evidence=f"It is a ControlNet that reads texts of width {width}." if width else "It is a kind of ControlNet.",
     )
+
+
+def _kind(subject: Subject) -> str:
+    """The kind of map that it is for: as it says, or as its name does."""
+    return shown(subject.header.metadata.get(CONTROL_KIND, "")) or guess_control_kind(subject.name)
 
 
 def _t2i_adapter(subject: Subject) -> Identity | None:
@@ -126,7 +133,7 @@ def _t2i_adapter(subject: Subject) -> Identity | None:
         kind="t2i_adapter",
         base=base,
         family="xl" if base == "sdxl" else family,
-        control_kind=guess_control_kind(subject.name),
+        control_kind=_kind(subject),
         precision=precision(subject.tensors.values()),
         usable=base != "unknown",
         reason="" if base != "unknown" else "It is no T2I-Adapter for SD 1 or SDXL.",

@@ -44,7 +44,7 @@ def test_what_is_asked_for_gets_the_name_that_is_looked_for(row, tmp_path):
     for body, weights in zip(bodies, row.weights, strict=True):
         wanted = Wanted.from_dict(body, DEFAULT_ENDPOINT)
         if wanted.file:
-            check_suffix(weights.name)
+            check_suffix(weights.name, body["kind"])
             assert own_name(wanted.file, wanted.repo) == weights.name
         else:
             assert wanted.repo.endswith(f"/{weights.name}")

@@ -2,7 +2,7 @@ import httpx
 import pytest
 
 from studio.errors import DownloadError
-from studio.library.download.names import PATH_MAX, announced_name, looks_wrong, own_name, safe_name
+from studio.library.download.names import PATH_MAX, announced_name, check_suffix, looks_wrong, own_name, safe_name
 from tests.library.download.kit import BODY
 
 
@@ -73,3 +73,14 @@ def test_first_bytes_tell_a_model_from_the_rest():
     assert looks_wrong("a.safetensors", BODY[:16]) == ""
     assert looks_wrong("a.safetensors", b"PK\x03\x04" + bytes(12))
     assert looks_wrong("a.pt", b"PK\x03\x04" + bytes(12)) == ""
+    assert looks_wrong("a.onnx", b"\x08\x06\x12\x07pytorch") == ""
+    assert "a page or a message" in looks_wrong("a.onnx", b"<!doctype html>")
+    assert looks_wrong("a.onnx", BODY[:16])
+
+
+def test_onnx_files_are_for_annotators_alone():
+    check_suffix("yolox_l.onnx", "annotator")
+    for kind in ("", "checkpoint"):
+        with pytest.raises(DownloadError, match="is no model file") as error:
+            check_suffix("yolox_l.onnx", kind)
+        assert ".onnx" not in error.value.hint

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from studio.library.download.part import Part
+from studio.library.download.transfer import in_words
 from studio.library.download.web import Web
 from tests.library.download.kit import BODY, HALF, leave_part
 from tests.library.download.stand_in import Answer, digest, safetensors
@@ -284,3 +285,11 @@ def test_a_folder_that_cannot_be_written_is_named(desk, server):
     view = desk.url("/a.safetensors")
     assert view["state"] == "failed"
     assert "could not be written" in view["error"]
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (20_000, "20.0 KB"), (1_500_000, "1.5 MB"), (2_100_000_000, "2.1 GB")],
+)
+def test_sizes_are_told_in_the_unit_that_shows_something(count, words):
+    assert in_words(count) == words
