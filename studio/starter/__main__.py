@@ -31,6 +31,9 @@ def main() -> None:
     judge.add_argument("--json", type=Path, help="write the figures there too")
     sheet = commands.add_parser("sheet", help="draw a sheet of pictures with and without control")
     sheet.add_argument("file", type=Path)
+    subjects = commands.add_parser("subjects", help="draw the folders of pictures that the trainer is examined with")
+    subjects.add_argument("folder", type=Path)
+    subjects.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     run(arguments)
@@ -55,6 +58,11 @@ def run(arguments: argparse.Namespace) -> None:
             if arguments.json:
                 arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
             print(table(figures))
+        case "subjects":
+            from studio.starter.subjects import write_subjects
+
+            for folder in write_subjects(arguments.folder, arguments.seed):
+                print(folder)
         case _:
             from studio.starter.measure import sheet
 

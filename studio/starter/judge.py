@@ -147,7 +147,7 @@ def _mark(marks: dict[str, list[bool]], said: dict[str, Tensor], spec: Spec) -> 
         right = right and int(said["plain"].argmax()) == TONES.index(spec.plain)
     marks["background"].append(right)
     everything = right
-    sides = ("left", "right") if len(spec.things) == 2 else (spec.side,)
+    sides = ("left", "right") if len(spec.things) == 2 else (spec.side,) * len(spec.things)
     twins = len(spec.things) == 2 and spec.things[0].kind == spec.things[1].kind
     for thing, side in zip(spec.things, sides, strict=True):
         cells = kinds == KINDS.index(thing.kind) + 1

@@ -1,6 +1,7 @@
 """What a denoiser predicts with a condition in training: a ControlNet, T2I-Adapter or IP-Adapter beside a UNet."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
 from torch import Tensor, nn
@@ -12,11 +13,15 @@ from studio.engine.units.unit import Residuals
 
 @dataclass(frozen=True)
 class Noisy:
-    """A batch as the denoiser sees it. latents: (N, C, h, w); timesteps: (N,); words: (N, L, D)."""
+    """A batch as the denoiser sees it. latents: (N, C, h, w); timesteps: (N,); words: (N, L, D).
+
+    added: What SDXL is told beside the words: text_embeds (N, D') and time_ids (N, 6); empty for others.
+    """
 
     latents: Tensor
     timesteps: Tensor
     words: Tensor
+    added: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 class ControlNetTraining(nn.Module):
@@ -50,12 +55,18 @@ class ControlNetTraining(nn.Module):
     def forward(self, noisy: Noisy, maps: Tensor) -> Tensor:
         """The predicted noise, (N, C, h, w), with maps (N, 3, H, W), 0 to 1."""
         down, middle = self.control(
-            noisy.latents, noisy.timesteps, noisy.words, controlnet_cond=maps, return_dict=False
+            noisy.latents,
+            noisy.timesteps,
+            noisy.words,
+            controlnet_cond=maps,
+            added_cond_kwargs=dict(noisy.added),
+            return_dict=False,
         )
         return self._unet[0](
             noisy.latents,
             noisy.timesteps,
             noisy.words,
+            added_cond_kwargs=dict(noisy.added),
             down_block_additional_residuals=down,
             mid_block_additional_residual=middle,
             return_dict=False,
@@ -80,6 +91,7 @@ class T2IAdapterTraining(nn.Module):
             noisy.latents,
             noisy.timesteps,
             noisy.words,
+            added_cond_kwargs=dict(noisy.added),
             down_intrablock_additional_residuals=self.adapter(maps),
             return_dict=False,
         )[0]
@@ -100,10 +112,16 @@ class IPAdapterTraining(nn.Module):
     def forward(self, noisy: Noisy, features: Tensor) -> Tensor:
         """The predicted noise, (N, C, h, w), with the features of pictures, (N, D); zeros are no picture."""
         unet = self._unet[0]
+        with self.seen(features).shown(unet):
+            return unet(
+                noisy.latents, noisy.timesteps, noisy.words, added_cond_kwargs=dict(noisy.added), return_dict=False
+            )[0]
+
+    def seen(self, features: Tensor) -> Residuals:
+        """What the UNet's layers read of pictures with these features, (N, D)."""
         shown = Residuals()
         pairs = self.adapter.keys_and_values(self.adapter.tokens(features))
-        for layer, (key, value) in zip(cross_attention_layers(unet), pairs, strict=True):
+        for layer, (key, value) in zip(cross_attention_layers(self._unet[0]), pairs, strict=True):
             keys = PictureKeys(split_heads(key, layer.heads), split_heads(value, layer.heads))
             shown.pictures[id(layer)] = [keys]
-        with shown.shown(unet):
-            return unet(noisy.latents, noisy.timesteps, noisy.words, return_dict=False)[0]
+        return shown

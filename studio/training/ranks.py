@@ -1,18 +1,30 @@
-"""Two single-thread processes and one gradient sum a step: on a shared 2-core machine faster than two threads.
+"""Several processes that share a run, each with pictures of its own; their gradients are summed once a step.
 
-Threads meet at a barrier many times a step and wait for whichever core is taken; ranks meet once.
+On a shared 2-core machine two of one thread are faster than one of two: threads meet at a barrier many times a step
+and wait for whichever core is taken. Processes are told their places as `accelerate launch` and torchrun tell them.
 """
 
+import atexit
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
 
+from studio.engine.precision import choose_device
+from studio.engine.residency import is_out_of_memory
+from studio.errors import InvalidRequestError, TrainingError
+
+PATIENCE = timedelta(days=7)  # a run may rest for as long
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+Made = TypeVar("Made")
+HERE = int(os.environ.get("LOCAL_RANK", str(RANK)))  # the place among the processes of this machine
 
 
 def launch(module: str, arguments: Sequence[str], count: int) -> None:
@@ -32,11 +44,54 @@ def launch(module: str, arguments: Sequence[str], count: int) -> None:
         raise RuntimeError(f"training stopped: a rank ended with status {codes[0]}")
 
 
+class LostError(TrainingError):
+    """Another process of the run is gone, so this one cannot go on either."""
+
+    hint = "Go on from the last state with Resume; child.log in the folder of the run says more."
+
+    def __init__(self) -> None:
+        super().__init__(f"Another of the {WORLD} processes of this run ended before its time.")
+
+
 def join() -> None:
-    """Meet the other ranks; alone there is nothing to do."""
+    """Meet the other ranks; alone there is nothing to do. Raises: LostError, if one does not come."""
     if WORLD > 1 and not distributed.is_initialized():
         torch.set_num_threads(1)
-        distributed.init_process_group("gloo")
+        cards = torch.cuda.is_available() and distributed.is_nccl_available()
+        with _together():
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if cards else "gloo", timeout=PATIENCE)
+        atexit.register(distributed.destroy_process_group)  # its threads may not outlive the interpreter
+
+
+def own_device(wanted: str) -> torch.device:
+    """Where this rank works: the device of that name, as `choose_device` has it; of several ranks each takes the GPU
+    of its number. Several GPUs were not tried yet.
+
+    Raises: StartError, if the device is not there; InvalidRequestError, for more ranks than GPUs.
+    """
+    device = choose_device(wanted)
+    if WORLD == 1 or device.type == "cpu":
+        return device
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if count < WORLD:
+        raise InvalidRequestError(
+            f"The run is for {WORLD} processes, each with a GPU of its own, and there is {count}.",
+            field="processes",
+            hint=f"Set processes to {count}.",
+        )
+    device = torch.device("cuda", HERE)
+    torch.cuda.set_device(device)
+    return device
+
+
+def in_turn(act: Callable[[], Made]) -> Made:
+    """What `act` gives on this rank. The first one acts before all others, who find on the disk what it left there."""
+    if RANK:
+        wait()
+        return act()
+    made = act()
+    wait()
+    return made
 
 
 def mean_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
@@ -45,7 +100,8 @@ def mean_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.reshape(-1) for g in gradients])
-    distributed.all_reduce(flat)
+    with _together():
+        distributed.all_reduce(flat)
     flat /= WORLD
     for gradient, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(piece.view_as(gradient))
@@ -56,11 +112,40 @@ def agreed(value: float) -> float:
     if WORLD == 1:
         return value
     shared: Tensor = torch.tensor([value], dtype=torch.float64)
-    distributed.broadcast(shared, 0)
+    with _together():
+        distributed.broadcast(shared, 0)
     return float(shared.item())
+
+
+def total(values: Sequence[float]) -> list[float]:
+    """The sums of these values over the ranks, on every rank."""
+    if WORLD == 1:
+        return list(values)
+    summed = torch.tensor(values, dtype=torch.float64)
+    with _together():
+        distributed.all_reduce(summed)
+    return summed.tolist()
+
+
+def share(tensors: Sequence[Tensor]) -> None:
+    """Give every rank the first one's values, in place."""
+    if WORLD > 1:
+        with _together():
+            for tensor in tensors:
+                distributed.broadcast(tensor, 0)
 
 
 def wait() -> None:
     """Go on when every rank is here."""
-    if WORLD > 1:
-        distributed.barrier()
+    total([0.0])
+
+
+@contextmanager
+def _together() -> Generator[None]:
+    """Raises: LostError, where a rank waits for one that is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise LostError from error

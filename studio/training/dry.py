@@ -1,0 +1,142 @@
+"""What a run will cost, from real steps that leave no trace: seconds and memory."""
+
+import gc
+import statistics
+import threading
+import time
+from dataclasses import dataclass, field
+
+import psutil
+import torch
+
+from studio.engine.residency import CudaMeter, Meter, bytes_of, device_memory, is_out_of_memory
+from studio.errors import OutOfMemoryError
+from studio.training import ranks
+from studio.training.optimizers import build_optimizer
+from studio.training.step import Lesson, Manner, Stepper
+from studio.training_params import TrainingParams
+
+ENOUGH, STEPS_LEAST, STEPS_MOST = 1.0, 3, 9  # seconds of steps, and how many, have a fair median
+SLOW, WEARY = 2.0, 15.0  # seconds of a step: one is enough; what sets things up costs little beside such a first one
+LOOK_EVERY = 0.002  # seconds between looks at the process's memory
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What steps took.
+
+    Fields:
+        seconds: Of one step, on average over the run: the median of some, so that other programs count little.
+        growth: Bytes beyond what was held before, at the peak; the optimizer's states are among them.
+        held: Bytes that were held before: by the process, or allocated on the GPU.
+        free: Bytes that the device had left then; of the CPU's, this process's share.
+    """
+
+    seconds: float
+    growth: int
+    held: int
+    free: int
+
+    @property
+    def bytes(self) -> int:
+        """The most that the run will hold."""
+        return self.held + self.growth
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device has as much."""
+        return self.growth <= self.free
+
+
+def dry_run(params: TrainingParams, lesson: Lesson, manner: Manner) -> DryRun:
+    """Take steps at the beginning and at the end of a run, whose stages may differ, with an optimizer of their own.
+
+    The weights that learn and all generators are afterwards as they were.
+    Raises: OutOfMemoryError, if memory runs out; InvalidRequestError, if the settings cannot be used.
+    """
+    trained = lesson.method.trained
+    stepper = Stepper(params, lesson)
+    meter: Meter = CudaMeter(stepper.device) if stepper.device.type == "cuda" else HostMeter()
+    sharing = ranks.WORLD if stepper.device.type == "cpu" else 1
+    free, held = device_memory(stepper.device).available // sharing, meter.begin()
+    kept = {name: value.detach().to("cpu", copy=True) for name, value in trained.state_dict().items()}
+    try:
+        seconds = _step_seconds(params, stepper, manner)
+    finally:
+        peak = meter.peak()
+        stepper.forget()
+        trained.load_state_dict(kept)
+    aside = bytes_of(trained) if stepper.device.type == "cpu" else 0  # `kept`, which no run has
+    return DryRun(seconds, max(0, peak - held - aside), held, free)
+
+
+@dataclass
+class HostMeter:
+    """The process's memory, watched by a thread: what an allocator gives back between two steps is seen too."""
+
+    _most: int = 0
+    _done: threading.Event = field(default_factory=threading.Event)
+    _watch: threading.Thread | None = None
+
+    def begin(self) -> int:
+        """What is held now; the peak is counted from here on. Garbage goes first: what it gives back while steps are
+        taken would hide what they take."""
+        gc.collect()
+        self._most = held = held_by(psutil.Process())
+        self._watch = threading.Thread(target=self._look, daemon=True)
+        self._watch.start()
+        return held
+
+    def peak(self) -> int:
+        """The most since then; the watch ends."""
+        self._done.set()
+        if self._watch is not None:
+            self._watch.join()
+        return self._most
+
+    def _look(self) -> None:
+        process = psutil.Process()
+        while not self._done.wait(LOOK_EVERY):
+            self._most = max(self._most, held_by(process))
+
+
+def held_by(process: psutil.Process) -> int:
+    """Bytes of its memory. Pages of mapped files do not count where the system tells them (Linux): it takes them back
+    when others need room."""
+    told = process.memory_info()
+    return told.rss - getattr(told, "shared", 0)
+
+
+def _step_seconds(params: TrainingParams, stepper: Stepper, manner: Manner) -> float:
+    """Both ends by their shares: a pivotal run's first stage is as long as its params say."""
+    optimizer = build_optimizer(params, stepper.lesson.method.groups())
+    first, last = (_median(stepper, step, manner, optimizer) for step in (0, params.steps - 1))
+    share = params.inversion_share if params.method == "pivotal" else 0.5
+    return share * first + (1 - share) * last
+
+
+def _median(stepper: Stepper, step: int, manner: Manner, optimizer: torch.optim.Optimizer) -> float:
+    """Of a few steps, after one that sets things up."""
+    times = [_seconds(stepper, step, manner, optimizer)]
+    if times[0] < WEARY:
+        times = [_seconds(stepper, step, manner, optimizer)]
+    while times[0] < SLOW and len(times) < STEPS_MOST and (len(times) < STEPS_LEAST or sum(times) < ENOUGH):
+        times.append(_seconds(stepper, step, manner, optimizer))
+    return statistics.median(times)
+
+
+def _seconds(stepper: Stepper, step: int, manner: Manner, optimizer: torch.optim.Optimizer) -> float:
+    began = time.perf_counter()
+    try:
+        short = stepper.gradients(step, manner).short
+        if not short:
+            optimizer.step()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        short = True
+    if any(ranks.total([float(short)])):
+        raise OutOfMemoryError("There is too little memory for one step with these settings.")
+    stepper.lesson.method.after_step()
+    stepper.forget()
+    return ranks.agreed(time.perf_counter() - began)  # so that every process takes as many steps
