@@ -23,7 +23,8 @@ def prompts_router(studio: Studio) -> APIRouter:
 
         {prompt, negative_prompt: after wildcards and tags; steps; window: words that fit one;
         lines: [{negative, weight, more, spans: [{first, last, text, tokens, windows: [[chip]]}]}], with a chip as
-        {text, weight, embedding, vectors}; networks: [{kind, name, weight, text_weight, why}]; embeddings: names;
+        {text, weight, embedding, vectors}; regions: lines as well, with color and the region's weight; weighting: how
+        weights count; networks: [{kind, name, weight, text_weight, why}]; embeddings: names;
         warnings}.
         """
         wanted = GenerationRequest.from_dict(await read_object(request))

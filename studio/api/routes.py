@@ -11,6 +11,7 @@ from studio.access import User, require
 from studio.api.adapters import adapters_router
 from studio.api.annotate import annotate_router
 from studio.api.bodies import UPLOAD_MAX, bug, for_guests, read_body, read_object, refusal, wrong_parameter
+from studio.api.datasets import datasets_router
 from studio.api.docs import docs_page
 from studio.api.downloads import downloads_router
 from studio.api.events import EventStream, status_view
@@ -21,6 +22,7 @@ from studio.api.models import models_router
 from studio.api.prompts import prompts_router
 from studio.api.schemas import binary_body, file_answer, json_body, refusals, request_schema
 from studio.api.tools import tools_router
+from studio.api.training import training_router
 from studio.errors import InvalidRequestError, MissingError, StudioError
 from studio.params import GenerationRequest
 from studio.services import Studio
@@ -80,6 +82,8 @@ def router(studio: Studio) -> APIRouter:
         grids_router,
         downloads_router,
         tools_router,
+        datasets_router,
+        training_router,
         studio_router,
     )
     for part in parts:

@@ -27,13 +27,13 @@ class Programs:
 
     Fields:
         serve: Settings and the flags of `serve` by name; the exit status.
-        open_studio: A studio in this process, as a context manager.
+        open_studio: A studio in this process, as a context manager; with worker=False it makes no pictures.
         bench: Settings and the flags of `bench` by name; the exit status.
         doctor: Settings, and whether to print JSON; the exit status.
     """
 
     serve: Callable[[Settings, Mapping[str, Any]], int]
-    open_studio: Callable[[Settings], Any]
+    open_studio: Callable[..., Any]
     bench: Callable[[Settings, Mapping[str, Any]], int]
     doctor: Callable[[Settings, bool], int]
 
@@ -73,6 +73,10 @@ def dispatch(flags: argparse.Namespace, programs: Programs) -> int:
             from studio.cli.annotate import annotate
 
             return annotate(flags, settings, programs.open_studio)
+        case "train":
+            from studio.cli.train import train
+
+            return train(flags, settings, programs.open_studio)
         case "models" if flags.action == "add":
             from studio.cli.models_add import add_model
 

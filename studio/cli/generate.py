@@ -19,7 +19,7 @@ from studio.services import Studio
 from studio.settings import Settings
 
 ENDED = ("done", "failed", "cancelled")
-OpenStudio = Callable[[Settings], AbstractContextManager[Studio]]
+OpenStudio = Callable[..., AbstractContextManager[Studio]]
 
 
 def generate(flags: argparse.Namespace, settings: Settings, open_studio: OpenStudio) -> int:

@@ -10,7 +10,7 @@ from studio import __version__
 from studio.cli.tools_parser import add_tools
 
 PROGRAM = "python launch.py"
-SUITES = ("main", "store", "control", "adapters")
+SUITES = ("main", "store", "control", "adapters", "training")
 CONTROL = "KIND=FILE[,annotate=NAME][,scale=X][,start=X][,end=X][,mode=WORD][,mask=FILE][,model=NAME]"
 ADAPTER = "NAME[:WEIGHT][,kind=WORD][,text=X][,start=X][,end=X][,curve=WORD]"
 
@@ -50,6 +50,9 @@ def build_parser() -> Parser:
     _serve(commands.add_parser("serve", parents=[common], help="open the studio's page (the default)"))
     _generate(commands.add_parser("generate", parents=[common], help="make pictures without the page"))
     _annotate(commands.add_parser("annotate", parents=[common], help="make a control map of a photo"))
+    _train(
+        commands.add_parser("train", parents=[common], help="teach a model your own thing, from a folder of pictures")
+    )
     _models(commands.add_parser("models", help="list, verify, download, convert and merge models"), common)
     _bench(commands.add_parser("bench", parents=[common], help="measure speed, memory, obedience, beside their bars"))
     doctor = commands.add_parser("doctor", parents=[common], help="say what is installed, what runs, and what is wrong")
@@ -158,12 +161,28 @@ def _annotate(parser: argparse.ArgumentParser) -> None:
     add("--option", action="append", default=[], metavar="NAME=VALUE", help="such as low_threshold=50; several times")
 
 
+def _train(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "file",
+        type=Path,
+        metavar="FILE.toml",
+        help="name and dataset (a folder of pictures, or a dataset's name); subject, method, checkpoint, trigger, "
+        "class_word and [settings] where they shall not be chosen",
+    )
+    add("--processes", type=int, metavar="N", help="how many processes share the run, each with a GPU (default: 1)")
+    add("--resume", action="store_true", help="go on with the last run of that name that ended early")
+    add("--json", action="store_true", help="print one JSON value last")
+
+
 def _bench(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--suite", choices=SUITES, default="main", help="which figures (default: main)")
     add("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
-    add("--pack", type=Path, metavar="DIR", help="control: another starter pack than the one that is here")
-    add("--scenes", type=int, metavar="N", help="control: fewer scenes, to try it; then obedience has no bars")
+    add("--pack", type=Path, metavar="DIR", help="control, training: another starter pack than the one that is here")
+    add(
+        "--scenes", type=int, metavar="N", help="control, training: fewer scenes, to try it; then obedience has no bars"
+    )
     add("--pictures", type=Path, metavar="FILE.png", help="control: write a sheet of maps and pictures to FILE")
 
 

@@ -27,7 +27,7 @@ CONTROL_KEYS = {
     "mask": "mask",
     "annotate": "annotator",
 }
-ADAPTER_KEYS = {"kind": "kind", "text": "text_weight", "start": "start", "end": "end", "curve": "curve"}
+ADAPTER_KEYS = {"kind": "kind", "text": "text_weight", "start": "start", "end": "end", "curve": "curve", "rank": "rank"}
 NUMBERS = ("scale", "start", "end", "fidelity")
 PICTURES = ("init_image", "mask_image")
 Keep = Callable[[bytes], str]

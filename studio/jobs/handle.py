@@ -5,7 +5,7 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
-from studio.messages import Shutdown
+from studio.messages import Logged, Shutdown
 
 log = logging.getLogger("studio.jobs")
 STOP_SECONDS = 2.0  # a job that runs is put back, so a worker has nothing to save
@@ -43,6 +43,14 @@ class WorkerHandle:
             self.connection.send(message)
         except OSError:
             log.warning("the worker is gone; %s was not delivered", type(message).__name__)
+
+    def receive(self) -> object | None:
+        """The next message; None for a line that went to the log. Raises: EOFError and OSError, if it is gone."""
+        message = self.connection.recv()
+        if not isinstance(message, Logged):
+            return message
+        logging.getLogger(message.logger).log(message.level, "%s", message.text)
+        return None
 
     def bury(self) -> int | None:
         """Clear up after a process that ended or closed its pipe; its exit status."""

@@ -1,13 +1,15 @@
 """What the dispatcher is given, and what it knows of its worker."""
 
+import base64
 import queue
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from studio.jobs.lease import Lease
 from studio.jobs.queue import Job
-from studio.messages import Hello, Identified, ModelLocation, Prefetch, Ready, Resident, Result
+from studio.messages import Hello, Identified, ModelLocation, Prefetch, Preview, Progress, Ready, Resident, Result
 from studio.params import GenerationParams
 
 
@@ -22,6 +24,7 @@ class Wiring:
         save: Keeps the pictures of a result; their gallery ids. May raise StudioError.
         identified: Keeps what the worker found out about a model; its key, or "" if there is nothing new.
         view: A job as plain values for front ends.
+        lease: Lends the device to training, when somebody asks.
     """
 
     start_worker: Callable[[Connection], None]
@@ -32,6 +35,7 @@ class Wiring:
     identified: Callable[[Identified], str] = lambda _: ""
     preview_every: int = 1
     turbo: bool = False
+    lease: Lease = field(default_factory=Lease)
 
 
 @dataclass
@@ -56,3 +60,18 @@ class State:
     failures: int = 0
     held: Resident | None = None
     answers: list["queue.SimpleQueue[Resident]"] = field(default_factory=list["queue.SimpleQueue[Resident]"])
+
+    def keep(self, resident: Resident) -> None:
+        """What the worker holds now, for those who asked, too."""
+        self.held = resident
+        for answer in self.answers:
+            answer.put(resident)
+        self.answers.clear()
+
+
+def event_of(message: Progress | Preview) -> dict[str, Any]:
+    """How far a job is, as front ends are told of it; a preview as the address of its bytes."""
+    if isinstance(message, Progress):
+        return {"type": "progress", **asdict(message)}
+    url = "data:image/jpeg;base64," + base64.b64encode(message.jpeg).decode()
+    return {"type": "preview", "job_id": message.job_id, "step": message.step, "url": url}

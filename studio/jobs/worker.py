@@ -1,6 +1,5 @@
 """The process seam: one thread owns the worker process, gives it one job at a time and tells how it goes."""
 
-import base64
 import logging
 import queue
 import threading
@@ -17,7 +16,7 @@ from studio.jobs.events import Events
 from studio.jobs.handle import STOP_SECONDS, WorkerHandle
 from studio.jobs.maps import Maps
 from studio.jobs.queue import Job, JobQueue
-from studio.jobs.wiring import State, Wiring
+from studio.jobs.wiring import State, Wiring, event_of
 from studio.messages import (
     Annotate,
     Annotated,
@@ -60,10 +59,9 @@ class Dispatcher:
         self._wake_lock, self._woken = threading.Lock(), False
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self._worker: WorkerHandle | None = None
-        self._started = False
+        self._started, self._telling = False, threading.Lock()
         self._state, self._maps = State(), Maps()
-        self._stop = threading.Event()
-        self._trouble = ""
+        self._stop, self._trouble = threading.Event(), ""
 
     # ---- for every thread
 
@@ -71,6 +69,7 @@ class Dispatcher:
         """Queue again what was interrupted, then start the thread and its worker."""
         for job in self.jobs.recover():
             log.warning("job %s: %s", job.id, job.note or job.error)
+        self.wiring.lease.serve(self._nudge)
         self._thread.start()
 
     def stop(self) -> None:
@@ -138,12 +137,15 @@ class Dispatcher:
         return {"state": self._state.state, "reason": self._state.reason, **facts}
 
     def announce(self, job: Job) -> None:
-        """Tell everybody who may know how the job stands."""
-        self.events.publish({"type": "job", "job": self.wiring.view(job)}, job.owner)
+        """Tell everybody who may know how the job stands by now, whatever was known when this was asked."""
+        with self._telling:
+            now = self.jobs.get(job.id) or job
+            self.events.publish({"type": "job", "job": self.wiring.view(now)}, job.owner)
 
     def announce_queue(self) -> None:
-        """Tell everybody how many jobs wait."""
-        self.events.publish({"type": "queue", "waiting": self.jobs.count_waiting()})
+        """Tell everybody how many jobs wait, and for what."""
+        waits_for = self.wiring.lease.reason
+        self.events.publish({"type": "queue", "waiting": self.jobs.count_waiting(), "waits_for": waits_for})
 
     def worker_pid(self) -> int | None:
         """The process id of the worker, for tests and for `doctor`."""
@@ -189,18 +191,22 @@ class Dispatcher:
     def _try_again(self) -> None:
         if self._state.state == "failed" and self.jobs.count_waiting():
             self._state = State(prefetch=self._state.prefetch)
+            self.wiring.lease.serve(self._nudge)
 
     def _hear(self, worker: WorkerHandle) -> None:
         try:
-            message = worker.connection.recv()
+            message = worker.receive()
         except (EOFError, OSError):
             self._worker_died(worker)
             return
-        self._handle(message)
+        if message is not None:
+            self._handle(message)
 
     def _next(self) -> None:
         state = self._state
         if state.state != "ready" or self._worker is None:
+            return
+        if self.wiring.lease.keeps_back(self.jobs.count_waiting, self._send):
             return
         job = self.jobs.claim()
         if job is not None:
@@ -232,11 +238,9 @@ class Dispatcher:
                 self._state.ready, self._state.failures = message, 0
                 self._set_state("ready")
             case Resident():
-                self._state.held = message
+                self._state.keep(message)
+                self.wiring.lease.heard(message)
                 self.events.publish({"type": "resident", **asdict(message)}, LOCAL_USER.name)
-                for answer in self._state.answers:
-                    answer.put(message)
-                self._state.answers.clear()
             case Loading():
                 self.events.publish({"type": "loading", **asdict(message)}, LOCAL_USER.name)
             case Identified():
@@ -244,12 +248,8 @@ class Dispatcher:
                     self.events.publish({"type": "model", "key": key}, LOCAL_USER.name)
             case Annotated() | Tokenized():
                 self._maps.heard(message)
-            case Progress() if job is not None:
-                self.events.publish({"type": "progress", **asdict(message)}, job.owner)
-            case Preview() if job is not None:
-                url = "data:image/jpeg;base64," + base64.b64encode(message.jpeg).decode()
-                event = {"type": "preview", "job_id": message.job_id, "step": message.step, "url": url}
-                self.events.publish(event, job.owner)
+            case Progress() | Preview() if job is not None:
+                self.events.publish(event_of(message), job.owner)
             case Result() if job is not None:
                 self._save(job, message)
             case Cancelled() if job is not None:
@@ -287,7 +287,7 @@ class Dispatcher:
         job, state.running, state.ending = state.running, None, None
         if state.state == "busy":
             self._set_state("ready")
-        self.announce(self.jobs.required(job.id))
+        self.announce(job)
 
     def _give_up_job(self) -> None:
         job = self._state.running
@@ -305,8 +305,6 @@ class Dispatcher:
         self.announce(self.jobs.required(job_id))
         self.announce_queue()
 
-    # ---- the worker process
-
     def _start_worker(self) -> None:
         self._set_state("restarting" if self._started else "starting")
         self._started = True
@@ -320,6 +318,7 @@ class Dispatcher:
     def _worker_died(self, worker: WorkerHandle) -> None:
         status, old = worker.bury(), self._state
         self._worker = None
+        self.wiring.lease.worker_gone()
         self._maps.give_up(GONE)
         log.error("the worker ended with status %s", status)
         self._state = replace(old, state="restarting", reason="", ready=None, failures=0, answers=[])
@@ -327,8 +326,7 @@ class Dispatcher:
             self._state.failures = old.failures
             self._not_started(f"status {status}")
         if old.running is not None and old.ending is None:
-            job = old.running
-            self._end(lambda: self._after_death(job))
+            self._end(partial(self._after_death, old.running))
 
     def _after_death(self, job: Job) -> None:
         if self._state.cancelled:
@@ -344,6 +342,7 @@ class Dispatcher:
             return
         self._state.reason = f"The generation process cannot start ({why}); logs/studio.log has the reason."
         self._set_state("failed")
+        self.wiring.lease.serve(None)
         self.events.warn(self._state.reason)
 
     def _end_worker(self) -> None:
@@ -357,6 +356,7 @@ class Dispatcher:
             self._worker.end()
             self._worker = None
         self._maps.give_up(GONE)
+        self.wiring.lease.serve(None)
         self._set_state("off")
 
     def _send(self, message: object) -> None:

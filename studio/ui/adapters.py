@@ -11,7 +11,7 @@ from studio.errors import InvalidRequestError
 from studio.params import ADAPTERS_MAX, AdapterRef, GenerationRequest
 
 Stack = dict[str, Any]
-FIELDS = ("name", "kind", "weight", "text_weight", "blocks", "start", "end", "curve")
+FIELDS = ("name", "kind", "weight", "text_weight", "blocks", "start", "end", "curve", "rank")
 
 
 def empty_stack() -> Stack:

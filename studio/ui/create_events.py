@@ -10,6 +10,7 @@ from gradio.components import Component
 from studio.access import User
 from studio.errors import InvalidRequestError, StudioError
 from studio.params import GenerationRequest
+from studio.restored import as_typed
 from studio.services import Studio
 from studio.skeleton import read_pose
 from studio.ui.components.checkpoint_chooser import Choice
@@ -94,10 +95,10 @@ class CreateEvents:
                     self.tab.fields["seed"]: {"seed": item.seed},
                     self.tab.notice: quiet_notice(f"The next picture uses seed {item.seed}."),
                 }
-            made = item.params.to_request()
             if what == "settings":
-                return self.filled(made, user, "These are the settings of that picture.")
-            return self.varied(made, user)
+                drawn = item.params.template and f"Its prompt was drawn from: {item.params.template}"
+                return self.filled(item.params.to_request(), user, "These are the settings of that picture.", drawn)
+            return self.varied(as_typed(item.params), user)
         except StudioError as error:
             return {self.tab.notice: error_notice(error)}
 

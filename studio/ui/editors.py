@@ -7,6 +7,7 @@ from typing import Any
 from studio.access import User
 from studio.edits import add_edit, restored_edit
 from studio.library.control_kinds import REFERENCE, REFERENCE_ONLY, REGIONS
+from studio.painting.clean import clean_painting
 from studio.painting.palettes import SPOKEN, spelled
 from studio.params import ControlUnit, GenerationRequest
 from studio.services import Studio
@@ -171,6 +172,13 @@ def _add_regions(studio: Studio, painting: Mapping[str, Any], size: Size, user: 
     said = [{"color": _color(row), "words": row["words"]} for row in cleaned["regions"] if row["on"]]
     unit = {"kind": REGIONS, "map": kept.map, "editor": kept.editor, "regions": said}
     return Part(unit=unit | {"softness": cleaned["softness"]})
+
+
+def spoken_regions(painting: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The control of a painting's regions with what they say, without a map of where they are."""
+    cleaned = clean_painting(paint_pad.empty_painting(8, 8) | dict(painting or {}), REGIONS)
+    said = [{"color": _color(row), "words": row["words"]} for row in cleaned["regions"] if row["on"]]
+    return [{"kind": REGIONS, "regions": said}] if cleaned["ops"] else []
 
 
 def _color(row: Mapping[str, Any]) -> str:

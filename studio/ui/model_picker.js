@@ -10,7 +10,13 @@ window.maquette.modelPicker = (() => {
       at = -1,
       turn = 0,
       typed = false;
-    const list = el("ul", { id: `${id}-list`, role: "listbox", class: "mq-popover mq-picker-list", "aria-label": label });
+    const list = el("ul", {
+      id: `${id}-list`,
+      role: "listbox",
+      class: "mq-popover mq-picker-list",
+      "aria-label": label,
+      onclick: (e) => e.preventDefault(), // inside of a label it would be a click on the box, too, and open the list again
+    });
     const box = el("input", {
       type: "text",
       role: "combobox",

@@ -160,15 +160,23 @@ window.maquette ??= (() => {
     [...state.jobs.values()]
       .filter((j) => ["done", "failed", "cancelled"].includes(j.state))
       .sort((a, b) => (b.finished ?? b.created) - (a.finished ?? a.created))[0];
+  let looks = 0;
   const refreshRecent = async () => {
-    state.recent = list(await call("GET", "gallery?limit=24").catch(() => []));
+    const mine = ++looks,
+      found = list(await call("GET", "gallery?limit=24").catch(() => []));
+    if (mine !== looks) return; // a later look saw more
+    state.recent = found;
     emit("recent");
   };
-  let asking = null;
+  let asking = null,
+    told = new Set(); // jobs that events told of since the list was asked for: it may be older than they are
   const refreshJobs = () => {
     clearTimeout(asking);
     asking = setTimeout(async () => {
-      list(await call("GET", "jobs").catch(() => [])).forEach(merge);
+      const since = (told = new Set());
+      const found = list(await call("GET", "jobs").catch(() => []));
+      if (since !== told) return; // asked for once more
+      found.forEach((job) => since.has(job.id) || merge(job));
       emit("jobs");
     }, 60);
   };
@@ -184,6 +192,7 @@ window.maquette ??= (() => {
     } else if (e.type === "job") {
       const before = state.jobs.get(e.job.id)?.state;
       merge(e.job);
+      told.add(e.job.id);
       if (e.job.state !== "running") {
         state.progress.delete(e.job.id);
         if (e.job.state !== "cancelled") state.previews.delete(e.job.id);

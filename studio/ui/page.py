@@ -20,6 +20,9 @@ from studio.ui.inspecting import wire_inspector
 from studio.ui.models_tab import build_models_tab
 from studio.ui.settings_tab import build_settings_tab
 from studio.ui.theme import studio_theme
+from studio.ui.train_tab import SCRIPTS as TRAIN_SCRIPTS
+from studio.ui.train_tab import STYLES as TRAIN_STYLES
+from studio.ui.train_tab import build_train_tab
 
 HERE = Path(__file__).parent
 STYLES = (
@@ -44,9 +47,11 @@ STYLES = (
     "models.css",
     "tools.css",
     "details.css",
+    *TRAIN_STYLES,
 )
 SCRIPTS = (
     "page.js",
+    "redraw.js",
     "keys.js",
     "pads.js",
     "pose.js",
@@ -59,6 +64,7 @@ SCRIPTS = (
     "models_correction.js",
     "model_picker.js",
     "shelf.js",
+    *TRAIN_SCRIPTS,
 )
 
 
@@ -75,6 +81,8 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Tabs(selected="create", elem_id="sections") as sections:
             with gr.Tab("Create", id="create"):
                 tab = build_create_tab(studio, checkpoint)
+            with gr.Tab("Train", id="train"):
+                build_train_tab()
             with gr.Tab("Models", id="models"):
                 build_models_tab(studio)
             with gr.Tab("Gallery", id="gallery"):

@@ -40,6 +40,7 @@ from studio.messages import (
     Tokenize,
 )
 from studio.params import GenerationParams, asset_path
+from studio.worker.lines import relay
 
 log = logging.getLogger("studio.worker")
 BUGS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError, ArithmeticError, MemoryError)
@@ -59,6 +60,7 @@ def main(connection: Connection) -> None:
     inbox.selected = ReadAhead().begin
     threading.Thread(target=inbox.receive, name="inbox", daemon=True).start()
     worker = _Worker(connection, inbox, hello)
+    relay(worker.say)
     worker.say(worker.ready())
     while (message := inbox.next()) is not None:
         worker.handle(message)
@@ -180,7 +182,8 @@ class _Worker:
         named = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
         versions = {"torch": str(torch.__version__), "diffusers": diffusers.__version__}
         versions["transformers"] = transformers.__version__
-        return Ready(str(device), named, self.precision.name, self.store.kernel, versions)
+        gpus = torch.cuda.device_count()
+        return Ready(str(device), named, self.precision.name, self.store.kernel, versions, gpus)
 
     def say(self, message: object) -> None:
         """Send; a pipe that is closed ends the worker at its next turn."""

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from studio.adapters.bundled import bundled_in
 from studio.adapters.embeddings import read_embedding
 from studio.engine.prompt import Reader
 from studio.engine.sources import open_checkpoint
@@ -13,6 +14,7 @@ from studio.errors import StudioError
 from studio.messages import ModelLocation, Tokenize, Tokenized
 from studio.prompts.attention import parse_attention
 from studio.prompts.chunks import Cutter, Token
+from studio.prompts.embeddings import find_embeddings
 from studio.prompts.script import Line, read_script
 
 BUGS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError, ArithmeticError, MemoryError)
@@ -38,16 +40,22 @@ def read_prompt(question: Tokenize) -> dict[str, Any]:
     {steps, window: words that fit one, lines: [{negative, weight, more: spans that are left out,
     spans: [{first, last: steps, text, tokens: how many, windows: [[{text, weight, embedding: its name or ""}]]}]}]}.
     The vectors of an embedding are one entry with `vectors`, their number. The last line is the negative prompt's.
+    regions: a line for what each says; inside: the embeddings inside of LoRAs that any of it names.
     Raises: StudioError, if the checkpoint or an embedding cannot be read.
     """
     place = question.checkpoint
     reader = _reader(place.name, place.path, place.kind, place.base)
-    counts = {name: _vectors(name, location) for name, location in question.embeddings.items()}
+    inside = _inside(question)
+    counts = inside | {name: _vectors(name, location) for name, location in question.embeddings.items()}
     cutter = reader.cutter(counts)
     script = read_script(question.prompt, question.negative_prompt, question.steps)
     lines = [_line(line, reader, cutter) for line in script.told]
     lines.append(_line(script.untold, reader, cutter) | {"negative": True})
-    return {"steps": question.steps, "window": cutter.size, "lines": lines}
+    regions = [_line(read_script(words, "", question.steps).told[0], reader, cutter) for words in question.regions]
+    texts = (question.prompt, question.negative_prompt, *question.regions)
+    named = {found.name: None for text in texts for found in find_embeddings(text, inside)}
+    view = {"steps": question.steps, "window": cutter.size, "lines": lines}
+    return view | {"regions": regions, "inside": [*named]}
 
 
 @lru_cache(maxsize=4)
@@ -59,6 +67,16 @@ def _reader(name: str, path: str, kind: str, base: str) -> Reader:
 def _vectors(name: str, location: ModelLocation) -> int:
     found = read_embedding(open_weights(Path(location.path), location.name), name)
     return max(len(rows) for rows in found.vectors.values())
+
+
+def _inside(question: Tokenize) -> dict[str, int]:
+    """How many vectors each embedding inside of a LoRA has, the first LoRA's before others'."""
+    found: dict[str, int] = {}
+    for location in question.inside:
+        bundled, _ = bundled_in(open_weights(Path(location.path), location.name))
+        for name, one in bundled.items():
+            found.setdefault(name, max(shape[0] if len(shape) > 1 else 1 for shape in one.shapes.values()))
+    return found
 
 
 def _line(line: Line, reader: Reader, cutter: Cutter) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The prompt inspector over HTTP, with the worker's code called in place of its process."""
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from studio.jobs.maps import Maps
 from studio.worker.tokenize import tokenize
@@ -41,6 +43,32 @@ def test_tags_that_name_nothing_say_why_and_mistakes_are_told(local, asked):
     assert "nowhere" in network["why"]
     assert any("never closed" in line for line in view["warnings"])
     assert any("none" in line for line in view["warnings"])
+
+
+def test_regions_and_the_way_of_weighing_are_told(local, asked):
+    regions = [{"color": "#ff0000", "words": "a {fog|fog} <lora:cat>", "weight": 0.5}, {"color": "#00ff00"}]
+    control = {"kind": "regions", "map": "0" * 64, "regions": regions}
+    body = {"prompt": "a house", "prompt_weighting": "comfy", "controls": [control]}
+    view = local.post("/api/v1/prompt", json=body).json()
+    (region,) = view["regions"]
+    assert (region["color"], region["weight"], region["spans"][0]["text"]) == ("#ff0000", 0.5, "a fog")
+    assert view["weighting"] == "comfy"
+    assert any("in a region switches nothing on" in line for line in view["warnings"])
+    assert asked[0].regions == ("a fog",)
+
+
+def test_embeddings_inside_of_the_stack_are_named(local, asked, studio):
+    folder = studio.settings.paths.models / "loras"
+    stem = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = {f"{stem}.lora_down.weight": torch.zeros(1, 768), f"{stem}.lora_up.weight": torch.zeros(320, 1)}
+    save_file(tensors | {"bundle_emb.wax-style.clip_l": torch.zeros(2, 768)}, folder / "wax.safetensors")
+    studio.library.refresh()
+    for body in (
+        {"prompt": "a wax-style", "adapters": [{"name": "wax"}]},
+        {"prompt": "a wax-style <lora:wax> <lora:cat:999>"},
+    ):
+        assert local.post("/api/v1/prompt", json=body).json()["embeddings"] == ["wax-style"]
+    assert local.post("/api/v1/prompt", json={"prompt": "a wax-style"}).json()["embeddings"] == []
 
 
 def test_steps_are_those_that_run(local, asked):

@@ -1,12 +1,15 @@
 import pytest
 from safetensors.torch import load_file, save_file
 from torch import Generator, randn, tensor
+from torch.linalg import svdvals
 
 from studio.access import LOCAL_USER
 from studio.library.header import read_header
 
 BASE = "starter-0ff5dfae"
 BLOCK = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+
+LAYER = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 
 
 def write_lora(folder, name, seed):
@@ -56,6 +59,47 @@ def test_what_is_planned_is_made_and_listed(studio, local, loras):
     assert local.get("/api/v1/tools/runs").json() == [view]
     assert local.delete(f"/api/v1/tools/runs/{view['id']}", params={"forget": True}).json()["forgotten"]
     assert local.get("/api/v1/tools/runs").json() == []
+
+
+def attention(folder):
+    """The layer of a checkpoint's UNet that write_lora's files change."""
+    found = (load_file(file) for file in (folder / "unet").glob("*.safetensors"))
+    return next(tensors[LAYER].float() for tensors in found if LAYER in tensors)
+
+
+def run(studio, local, **asked):
+    """Have a file made, and the row of it in the library."""
+    answer = local.post("/api/v1/tools/runs", json=asked)
+    assert answer.status_code == 201, answer.json()
+    view = studio.tools.wait(answer.json()["id"], LOCAL_USER, 240)
+    assert (view["state"], view["error"], view["done"], view["notes"]) == ("done", "", view["total"], [])
+    (row,) = local.get("/api/v1/models", params={"q": asked["name"]}).json()["models"]
+    assert row["usable"], row
+    return row
+
+
+def test_a_lora_is_baked_extracted_and_half_of_it_mixed_in(studio, local, loras):
+    made, desk = loras.parent / "checkpoints", next(e for e in studio.library.entries("checkpoint") if e.base == BASE)
+    wanted = 0.5 * product(loras / "ink.safetensors")
+    row = run(studio, local, tool="bake", checkpoint=desk.name, files=[{"name": "ink", "weight": 0.5}], name="inked")
+    assert (row["kind"], row["base"]) == ("checkpoint", BASE)
+    before, after = attention(desk.path), attention(made / "inked")
+    assert (after - before - wanted).norm() < 1e-2 * wanted.norm()
+
+    row = run(studio, local, tool="extract", files=[desk.name, "inked"], rank=4, name="what")
+    assert (row["kind"], row["base"]) == ("lora", BASE)
+    assert (product(loras / "what.safetensors") - wanted).norm() < 2e-2 * wanted.norm()
+
+    run(studio, local, tool="merge", files=[desk.name, "inked"], share=0.5, name="half")
+    assert (attention(made / "half") - (before + after) / 2).norm() < 1e-3 * after.norm()
+
+
+def test_a_rank_is_cut_down_to_the_nearest_of_that_rank(studio, local, loras):
+    run(studio, local, tool="resize", files=["ink"], rank=2, precision="fp32", name="small")
+    whole, small = product(loras / "ink.safetensors"), product(loras / "small.safetensors")
+    assert len(load_file(loras / "small.safetensors")[f"{BLOCK}.lora_down.weight"]) == 2
+    lost = svdvals(whole)[2:].norm()
+    assert (whole - small).norm() == pytest.approx(lost.item(), rel=1e-3)
 
 
 WRONG = [

@@ -24,6 +24,7 @@ from studio.messages import (
     Result,
     Shutdown,
 )
+from studio.worker.lines import last_words
 
 
 def serve(connection: Connection) -> None:
@@ -55,6 +56,12 @@ def serve(connection: Connection) -> None:
                 connection.send(Resident((), {"process": 1}))
             case Shutdown():
                 return
+
+
+def fall(connection: Connection) -> None:
+    """A worker that lacks what it needs."""
+    with last_words(connection):
+        raise ImportError("No module named 'paint'")
 
 
 def refuse(_connection: Connection) -> None:

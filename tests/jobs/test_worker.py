@@ -185,6 +185,22 @@ def test_a_worker_that_cannot_start_is_given_up_and_jobs_stay(setup):
     assert studio.queue.get(job_id).state == "queued"
 
 
+def test_why_a_worker_cannot_start_stands_in_the_log(setup, caplog):
+    studio = setup(start_worker=fake_worker.fall)
+    studio.hub.wait_for(lambda e: e["type"] == "worker" and e["state"] == "failed")
+    assert "ImportError: No module named 'paint'" in caplog.text
+
+
+def test_what_is_told_late_is_how_the_job_stands_by_then(setup):
+    studio = setup()
+    job_id = studio.submit("a cat")
+    before = studio.queue.get(job_id)
+    studio.ended(job_id)
+    studio.dispatcher.announce(before)
+    told = [event["job"]["state"] for event in studio.hub.heard if event["type"] == "job"]
+    assert before.state != "done" == told[-1]
+
+
 def test_models_are_warmed_up_and_freed_when_asked(setup):
     studio = setup()
     studio.ready()

@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import pytest
@@ -49,12 +50,21 @@ def served(tmp_path_factory) -> Iterator[Served]:
     if url := os.environ.get("STUDIO_URL"):
         yield Served(url, None)
         return
-    import uvicorn
-
     studio = fake_studio(tmp_path_factory.mktemp("studio"))
     studio.dispatcher.start()
+    with serving(studio, Policy()) as url:
+        yield Served(url, studio)
+        studio.events.close()
+    studio.dispatcher.stop()
+
+
+@contextmanager
+def serving(studio: Studio, policy: Policy) -> Iterator[str]:
+    """The address of a server of that studio, which ends with the block."""
+    import uvicorn
+
     config = uvicorn.Config(
-        build_web(studio, Policy()), host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1
+        build_web(studio, policy), host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     started = threading.Event()
@@ -68,12 +78,9 @@ def served(tmp_path_factory) -> Iterator[Served]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     assert started.wait(PATIENCE / 1000)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield Served(f"http://127.0.0.1:{port}", studio)
-    studio.events.close()
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join(20)
-    studio.dispatcher.stop()
 
 
 @pytest.fixture

@@ -88,10 +88,14 @@ def tokenized(asked: Tokenize) -> Tokenized:
             first = last + 1
         return made
 
+    def shown(line: Line, negative: bool = False) -> dict[str, Any]:
+        return {"negative": negative, "weight": line.weight, "spans": spans(line), "more": 0}
+
     script = read_script(asked.prompt, asked.negative_prompt, asked.steps)
-    lines = [{"negative": False, "weight": line.weight, "spans": spans(line), "more": 0} for line in script.told]
-    lines.append({"negative": True, "weight": 1.0, "spans": spans(script.untold), "more": 0})
-    return Tokenized(asked.id, {"steps": asked.steps, "window": 4, "lines": lines})
+    lines = [*map(shown, script.told), shown(script.untold, negative=True)]
+    regions = [shown(read_script(text, "", asked.steps).told[0]) for text in asked.regions]
+    view = {"steps": asked.steps, "window": 4, "lines": lines, "regions": regions, "inside": []}
+    return Tokenized(asked.id, view)
 
 
 def chip(token: Token, words: list[str]) -> dict[str, Any]:

@@ -138,6 +138,22 @@ def test_pressing_again_queues_another_and_the_list_orders_and_cancels(page):
     page.wait_for_function(f"document.querySelector('{FINAL}')?.alt === 'third'")
 
 
+def test_a_list_that_comes_late_does_not_bring_back_what_has_ended(page):
+    held = []
+    page.route("**/api/v1/jobs", lambda route: held.append((route, route.fetch())))
+    with page.expect_request("**/api/v1/jobs"):
+        ask(page, "slow one")
+    wait_for_phase(page, "Step")
+    page.click("#cancel")
+    page.wait_for_selector("#result >> text=Cancelled.")
+    for route, answer in held:
+        assert "slow one" in answer.text()
+        with page.expect_response("**/api/v1/jobs"):
+            route.fulfill(response=answer)
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert page.is_visible("#result >> text=Cancelled.")
+
+
 def test_a_failure_stands_beside_the_picture_with_what_to_do(page):
     ask(page, "this will fail")
     page.wait_for_selector("#result >> text=The device ran out of memory.")

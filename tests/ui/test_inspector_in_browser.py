@@ -3,6 +3,8 @@
 import pytest
 
 from tests.ui.hands import PROMPT
+from tests.ui.test_paint_in_browser import drag, on_tab, pick
+from tests.ui.test_regions_in_browser import PAD, words
 
 BODY = "#inspect .mq-inspect-body"
 
@@ -36,12 +38,31 @@ def test_tokens_show_their_weights(opened):
     assert opened.locator("#inspect .mq-inspect-count").inner_text() == "4 of 4 tokens"
 
 
+def test_how_weights_count_is_told_where_there_are_any(opened):
+    read(opened, "a (red:1.5) house")
+    assert texts(opened, ".mq-read-weighting") == ["Weights count as A1111."]
+    read(opened, "a red tree")
+    assert texts(opened, ".mq-read-weighting") == []
+
+
 def test_windows_and_steps_are_told_apart(opened):
     read(opened, "one BREAK [two:three:0.5]")
     assert texts(opened, ".mq-window-name") == ["Window 1", "Window 2"] * 2
     steps = texts(opened, ".mq-span-steps .mq-hint")
     assert steps[0].startswith("Steps 1 to ")
     assert len(steps) == 2
+
+
+def test_regions_are_read_with_their_colours(opened):
+    read(opened, "a park")
+    on_tab(opened, "regions")
+    pick(opened, PAD, "Rectangle")
+    drag(opened, PAD, (0.05, 0.3), (0.45, 0.9))
+    opened.fill(words("coral"), "a (red:1.5) boat")
+    opened.locator(f"{BODY} [data-region] .mq-token", has_text="boat").wait_for()
+    assert texts(opened, "[data-region] h4") == ["Region"]
+    assert texts(opened, "[data-region] .mq-token > span") == ["a", "red", "boat"]
+    assert texts(opened, ".mq-read-weighting") == ["Weights count as A1111."]
 
 
 def test_it_follows_what_is_typed_and_joined_prompts_have_their_weights(opened):

@@ -201,3 +201,25 @@ def test_what_a_hand_does_is_seen_without_asking_the_server(page, tab, board):
     assert place.screenshot() != before
     assert asked == []
     page.mouse.up()
+
+
+def test_where_a_row_counts_is_painted_over_its_map(page, served):
+    """Part of the map is painted over with the mouse; the mask is white there, and the row shows it."""
+    if served.studio is None:
+        pytest.skip("that is somebody else's server")
+    page.click("[data-unit=scribble] [aria-label^='From when']")
+    page.click("[data-unit=scribble] >> text=Only in a part")
+    page.wait_for_selector(".mq-mask[open][data-ready='1']")
+    box = page.locator(".mq-mask-stage canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.8, steps=8)
+    page.mouse.up()
+    page.click("#mask-save")
+    page.wait_for_selector("[data-unit=scribble] .mq-area img[src*='assets']", state="visible")
+    (unit,) = controls(served, make(page))
+    mask = served.studio.assets.open_image(unit["mask"]).convert("L")
+    assert mask.getpixel((int(mask.width * 0.2), mask.height // 2)) == 255
+    assert mask.getpixel((int(mask.width * 0.8), mask.height // 2)) == 0
+    page.click("[data-unit=scribble] [aria-label='Count everywhere again']")
+    page.wait_for_selector("[data-unit=scribble] >> text=Only in a part")

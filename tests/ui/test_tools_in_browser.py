@@ -1,8 +1,9 @@
 """Tools in the Models section: two LoRAs become one with the mouse, and what is wrong is said beside its field."""
 
 import pytest
+from torch.linalg import matrix_rank
 
-from tests.api.test_tools import product, write_lora
+from tests.api.test_tools import attention, product, write_lora
 from tests.library.headers import lora, write
 
 
@@ -54,6 +55,34 @@ def test_two_loras_become_one_with_the_mouse(tools, loras):
     assert tools.input_value("#tool-files-0") == "ink"
     tools.get_by_role("button", name="Show both").click()
     tools.locator(".mq-details h2", has_text="both").wait_for()
+
+
+def start(page, name, made):
+    """Name the result, start, and wait until it is finished."""
+    page.fill("#tool-name", name)
+    page.locator(".mq-tool-plan", has_text=name).wait_for()
+    page.click("#tool-start")
+    page.locator(".mq-download[data-state=done]", has_text=made).wait_for(timeout=240_000)
+
+
+def test_a_smaller_lora_is_made_and_baked_with_the_mouse(tools, loras, served):
+    tools.click("[data-tool=resize]")
+    pick(tools, "files-0", "ink")
+    tools.fill("#tool-rank", "2")
+    start(tools, "slim", "slim.safetensors")
+    assert matrix_rank(product(loras / "slim.safetensors"), rtol=1e-2) == 2
+
+    tools.click("[data-tool=bake]")
+    pick(tools, "checkpoint", "starter-desk")
+    pick(tools, "files-0", "slim")
+    tools.get_by_label("Weight of LoRA", exact=True).fill("0.5")
+    start(tools, "slimmed", "slimmed")
+    desk = next(entry for entry in served.studio.library.entries("checkpoint") if entry.name == "starter-desk")
+    wanted = 0.5 * product(loras / "slim.safetensors")
+    change = attention(loras.parent / "checkpoints" / "slimmed") - attention(desk.path)
+    assert (change - wanted).norm() < 1e-2 * wanted.norm()
+    tools.get_by_role("button", name="Show slimmed").click()
+    tools.locator(".mq-details h2", has_text="slimmed").wait_for()
 
 
 def test_what_is_wrong_is_said_beside_its_field_and_nothing_typed_is_lost(tools, loras):

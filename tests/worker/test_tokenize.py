@@ -74,3 +74,21 @@ def test_a_checkpoint_that_is_gone_is_told(tmp_path):
     said = tokenize(Tokenize("q", gone, "a", "", 4))
     assert said.message
     assert not said.view
+
+
+def test_embeddings_inside_of_loras_are_entries_too(checkpoint, tmp_path):
+    inside = {"bundle_emb.my-style.emb_params": torch.zeros(3, tiny.HIDDEN), "bundle_emb.one.clip_l": torch.zeros(16)}
+    save_file(inside, tmp_path / "wax.safetensors")
+    place = ModelLocation("wax", "w", str(tmp_path / "wax.safetensors"), "lora", "sd1")
+    said = tokenize(Tokenize("q", checkpoint, "a my-style one", "", 10, inside=(place,)))
+    chips = said.view["lines"][0]["spans"][0]["windows"][0]
+    assert [(chip["text"], chip.get("vectors")) for chip in chips] == [("a", None), ("my-style", 3), ("one", 1)]
+    assert said.view["inside"] == ["my-style", "one"]
+    assert tokenize(Tokenize("q", checkpoint, "a my-styles", "", 10, inside=(place,))).view["inside"] == []
+
+
+def test_regions_are_read_as_lines(checkpoint):
+    view = tokenize(Tokenize("q", checkpoint, "a", "", 10, regions=("(b:1.5)", "[c:d:.3]"))).view
+    first, second = view["regions"]
+    assert shown(first["spans"][0]) == [[("b", 1.5)]]
+    assert [(span["last"], span["text"]) for span in second["spans"]] == [(3, "c"), (10, "d")]

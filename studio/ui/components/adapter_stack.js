@@ -1,5 +1,5 @@
 // The stack of adapters under the prompt: what is on it, how much each counts, in which order, on, off or alone.
-// value = {solo, rows: [{name, kind, on, weight, text_weight, blocks, start, end, curve}]}, as studio/ui/adapters.py has
+// value = {solo, rows: [{name, kind, on, weight, text_weight, blocks, start, end, curve, rank}]}, as studio/ui/adapters.py has
 // it; what else is known of a row is asked from the server. Events: "edited"; "grid" {axes}, for an adapter at five weights.
 const M = window.maquette,
   S = window.maquetteShelf,
@@ -35,7 +35,7 @@ function remove(name) {
   put({ rows: before.rows.filter((u) => nameOf(u) !== name), solo: before.solo === name ? "" : before.solo }, "remove");
   M.say(`${name.slice(name.indexOf(":") + 1)} is taken off the stack.`, () => put(before, "undo"));
 }
-const fresh = (row) => ({ name: row.name, kind: row.kind, on: true, weight: 1, text_weight: null, blocks: [], start: 0, end: 1, curve: "constant" });
+const fresh = (row) => ({ name: row.name, kind: row.kind, on: true, weight: 1, text_weight: null, blocks: [], start: 0, end: 1, curve: "constant", rank: null });
 
 // ---- the shelf
 const has = (row) =>
@@ -326,5 +326,13 @@ M.on(element, "weigh", ({ name, weight }) => {
   if (unit) change(nameOf(unit), { weight, on: true });
 });
 M.on(element, "scan", (e) => e.state === "done" && (known.clear(), parts.forEach((part) => delete part.asked), show()));
+// What was trained is tried: its files go on the stack, until "untry" takes them off again.
+let untried = null;
+M.on(element, "try", ({ adapters }) => {
+  untried = stack();
+  const others = stack().rows.filter((unit) => !adapters.some((row) => nameOf(row) === nameOf(unit)));
+  put({ solo: "", rows: [...others, ...adapters.map(fresh)] }, "add");
+});
+M.on(element, "untry", () => untried && put(untried, "undo"));
 watch("value", show);
 requestAnimationFrame(show);

@@ -120,22 +120,48 @@ function row(name) {
   });
   return { node, box, thumb, range, number, solo, more, start, end, mode, model, area, cost, depends, line, picture: tab?.[4] === "picture" };
 }
-// Where it counts: everywhere, or where a picture is white.
+// Its map as a picture to paint over, in the shape of the canvas.
+const LONG = 768;
+function pictureOf(unit) {
+  if (unit.map) return `./api/v1/assets/${unit.map}`;
+  const board = document.querySelector(`#${about(M.tool())?.[2]} canvas`),
+    ratio = board ? board.width / board.height : 1;
+  const sheet = el("canvas", { width: Math.round(LONG * Math.min(1, ratio)), height: Math.round(LONG * Math.min(1, 1 / ratio)) }),
+    pen = sheet.getContext("2d");
+  pen.fillRect(0, 0, sheet.width, sheet.height);
+  M.thumbs.get(unit.kind)?.(pen, sheet.width, sheet.height);
+  return sheet.toDataURL();
+}
+// Where it counts: everywhere, where it is painted, or where a picture is white.
 function maskOf(name) {
-  const input = window.maquettePad.chooser(window.maquettePad.PICTURES, async (file) => {
-    const kept = file && (await window.maquettePad.busy(root, () => M.call("POST", "assets", file)));
-    if (kept) change(name, { mask: kept.id });
-  });
-  const choose = el("button", {
-    type: "button",
-    class: "mq-link",
-    text: "Only in a part\u2026",
-    title: "A picture that is white where it counts",
-    onclick: () => input.click(),
-  });
-  const shown = el("img", { class: "mq-map", alt: "Counts where this is white" }),
+  const keep = async (file) => {
+    const kept = await M.call("POST", "assets", file);
+    change(name, { mask: kept.id });
+  };
+  const paint = () => {
+    const unit = find(name);
+    window.maquetteMask.open({
+      picture: pictureOf(unit),
+      mask: unit.mask ? `./api/v1/assets/${unit.mask}` : "",
+      title: `Where ${about(unit.kind)?.[1] ?? unit.kind} counts`,
+      hint: "Paint over the part that shall follow it. Without paint, it counts everywhere.",
+      host: root,
+      save: (png) => (png ? keep(png) : change(name, { mask: "" })),
+    });
+  };
+  const input = window.maquettePad.chooser(window.maquettePad.PICTURES, (file) => file && window.maquettePad.busy(root, () => keep(file)));
+  const link = (text, title, onclick) => el("button", { type: "button", class: "mq-link", text, title, onclick });
+  const choose = el(
+    "span",
+    {},
+    link("Only in a part\u2026", "Paint where it counts", paint),
+    " or ",
+    link("from a picture\u2026", "A picture that is white where it counts", () => input.click()),
+  );
+  const image = el("img", { class: "mq-map", alt: "Counts where this is white" }),
+    shown = el("button", { type: "button", class: "mq-link", "aria-label": "Paint where it counts", onclick: paint }, image),
     remove = button("x", "Count everywhere again", () => change(name, { mask: "" }));
-  return { node: el("span", { class: "mq-area" }, choose, shown, remove, input), choose, shown, remove };
+  return { node: el("span", { class: "mq-area" }, choose, shown, remove, input), choose, shown, image, remove };
 }
 // The models that fit, asked for when the row is opened; "" lets the studio choose.
 const WORDS = { controlnet: "ControlNet", t2i_adapter: "T2I-Adapter", ip_adapter: "IP-Adapter" };
@@ -252,7 +278,7 @@ function fill(name, unit, part, solo) {
   if (!part.depends.hidden && !part.model.hidden) offer(name, part);
   part.area.choose.hidden = Boolean(unit.mask);
   part.area.shown.hidden = part.area.remove.hidden = !unit.mask;
-  if (unit.mask) part.area.shown.src = `./api/v1/assets/${unit.mask}`;
+  if (unit.mask) part.area.image.src = `./api/v1/assets/${unit.mask}`;
   const cost = M.state.costs?.[unit.kind];
   part.cost.textContent = cost ? `It took ${cost < 0.0995 ? Math.round(cost * 1000) + " ms" : cost.toFixed(1) + " s"} a step.` : "";
 }
@@ -275,6 +301,13 @@ M.on(element, "hand", (kind) => {
   if (filled.get(kind) && !unit.on) change(kind, { on: true });
   else show();
 });
+// What was trained is tried by itself: no drawing that lies on the canvas bends it; "untry" brings the drawings back.
+let untried = null;
+M.on(element, "try", () => {
+  untried = props.value;
+  put({ solo: "", units: units().map((unit) => ({ ...unit, on: false })) }, "on");
+});
+M.on(element, "untry", () => untried && put(untried, "undo"));
 M.on(element, "tool", show);
 M.on(element, "costs", show);
 watch("value", show);

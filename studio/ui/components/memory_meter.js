@@ -95,7 +95,7 @@ function showList() {
     disabled: busy || !models.length,
     onclick: () => release(free),
   });
-  popover.replaceChildren(
+  M.redraw(popover, () => [
     el("h3", { text: name }),
     el(
       "div",
@@ -135,7 +135,7 @@ function showList() {
           ? "Loaded models make the next picture start at once. Freed ones are loaded again when they are needed."
           : "",
     }),
-  );
+  ]);
 }
 async function release(free) {
   free.disabled = true;

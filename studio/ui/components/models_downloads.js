@@ -173,9 +173,7 @@ function show() {
     going = all.filter((row) => ["queued", "running"].includes(row.state));
   count.textContent = going.length ? `${going.length} running` : "";
   rows.hidden = !all.length;
-  const held = rows.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
-  rows.replaceChildren(...all.reverse().map(line));
-  if (held) [...rows.querySelectorAll("button")].find((b) => b.getAttribute("aria-label") === held)?.focus();
+  M.redraw(rows, () => all.reverse().map(line));
 }
 M.on(element, "downloads", () => {
   heard++;

@@ -392,9 +392,7 @@ function show() {
     .filter(Boolean)
     .join(" · ");
   list.hidden = !all.length;
-  const held = list.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
-  list.replaceChildren(...all.reverse().map(line));
-  if (held) [...list.querySelectorAll("button")].find((b) => b.getAttribute("aria-label") === held)?.focus();
+  M.redraw(list, () => all.reverse().map(line));
 }
 M.on(element, "jobs", (e) => {
   if (e?.type !== "tool") return;

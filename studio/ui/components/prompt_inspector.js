@@ -1,5 +1,5 @@
 // How the prompt is read: its tokens with their weights, window by window, and which words count at which steps.
-// value = what studio.inspector gives | {trouble} | null. Event: "look", while the fold is open.
+// value = what studio.inspector gives, with a label as weighting | {trouble} | null. Event: "look", while the fold is open.
 const M = window.maquette,
   { el } = M;
 const root = element.querySelector(".mq-prompt-inspector");
@@ -26,6 +26,11 @@ function follow(e) {
   if (e.target.closest?.("#create") && !e.target.closest(".mq-prompt-inspector")) ask(PAUSE);
 }
 addEventListener("input", follow);
+function chosen(e) {
+  if (!element.isConnected) return removeEventListener("focusout", chosen);
+  if (e.target.closest?.("#prompt-weighting")) ask(PAUSE);
+}
+addEventListener("focusout", chosen);
 
 // ---- tokens
 function chip(token) {
@@ -71,16 +76,17 @@ function steps(span, of) {
     el("span", { class: "mq-span-bar", "aria-hidden": "true" }, el("span", { style: `margin-left:${left}%;width:${width}%` })),
   );
 }
+const swatch = (color) => el("span", { class: "mq-swatch", style: `background:${color}` });
 function line(part, view, place) {
   const weight = part.weight === 1 ? "" : `, counting ${number(part.weight)} times`,
-    name = part.negative ? "Left out" : place ? `Prompt ${place}${weight}` : "";
+    name = part.color ? `Region${weight}` : part.negative ? "Left out" : place ? `Prompt ${place}${weight}` : "";
   const spans = part.spans.map((span) =>
     el("div", { class: "mq-span" }, part.spans.length > 1 ? steps(span, view.steps) : null, ...windows(span, view.window)),
   );
   return el(
     "section",
-    { class: "mq-line-read", ...(part.negative ? { "data-negative": "" } : {}) },
-    name ? el("h4", { text: name }) : null,
+    { class: "mq-line-read", ...(part.negative ? { "data-negative": "" } : {}), ...(part.color ? { "data-region": part.color } : {}) },
+    name ? el("h4", {}, part.color ? swatch(part.color) : null, name) : null,
     ...spans,
     part.more ? el("p", { class: "mq-hint", text: `and ${part.more} more changes` }) : null,
   );
@@ -97,6 +103,12 @@ function network(tag) {
     tag.why ? el("span", { text: tag.why }) : el("span", { class: "mq-hint", text: M.kindWord(tag.kind) }),
   );
 }
+function weighting(view) {
+  const parts = [...view.lines, ...view.regions],
+    weighed = parts.some((part) => part.spans.some((span) => span.windows.flat().some((token) => token.weight !== 1)));
+  const [first, ...more] = view.weighting; // a label of the form: As A1111
+  return weighed ? el("p", { class: "mq-hint mq-read-weighting", text: `Weights count ${first.toLowerCase()}${more.join("")}.` }) : null;
+}
 function read(view) {
   const told = view.lines.filter((part) => !part.negative),
     shown = view.lines.filter((part) => !part.negative || part.spans.some((span) => span.tokens));
@@ -110,6 +122,8 @@ function read(view) {
     drawn ? el("p", { class: "mq-drawn" }, el("span", { class: "mq-hint", text: "Drawn, for example: " }), view.prompt) : null,
     ...view.networks.map(network),
     ...shown.map((part, i) => line(part, view, told.length > 1 ? i + 1 : 0)),
+    ...view.regions.map((part) => line(part, view, 0)),
+    weighting(view),
   ];
 }
 function show() {

@@ -267,7 +267,7 @@ function pieces(job, item) {
       },
       el("img", { src: "./" + r.thumbnail_url, alt: "", loading: "lazy" }),
     );
-  strip.replaceChildren(
+  M.redraw(strip, () => [
     ...own.map((r, i) =>
       thumb(r, () => {
         at = i;
@@ -280,7 +280,7 @@ function pieces(job, item) {
         draw();
       }),
     ),
-  );
+  ]);
 }
 
 root.addEventListener("dragover", (e) => {

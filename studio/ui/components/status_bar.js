@@ -100,12 +100,12 @@ function showQueue() {
   badge.title = waiting.length === 1 ? "1 picture waits" : `${waiting.length} pictures wait`;
   badge.setAttribute("aria-label", `Queue: ${badge.title}`);
   if (list.hidden) return;
-  list.replaceChildren(
+  M.redraw(list, () => [
     el("h3", { text: "Queue" }),
     waiting.length || going
       ? el("ol", {}, ...(going ? [row(going, -1, waiting)] : []), ...waiting.map((job, i) => row(job, i, waiting)))
       : el("p", { text: "Nothing waits. Press Generate as often as you like." }),
-  );
+  ]);
 }
 function showTheme() {
   theme.replaceChildren(M.icon(M.dark() ? "sun" : "moon"));
