@@ -61,8 +61,9 @@ def random_weights(task: Task, part: str, seed: int) -> dict[str, Tensor]:
         if len(shape) < 2:
             made[name] = torch.full(shape, float(name.endswith("weight")), dtype=dtype)
             continue
-        scaled = (noise / math.prod(shape[1:]) ** 0.5).to(dtype)
-        made[name] = scaled.repeat(-(-math.prod(shape) // len(scaled)))[: math.prod(shape)].view(shape)
+        count = math.prod(shape)
+        scaled = (noise[:count] / math.prod(shape[1:]) ** 0.5).to(dtype)
+        made[name] = scaled.repeat(-(-count // len(scaled)))[:count].view(shape)
     return made
 
 

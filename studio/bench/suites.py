@@ -238,9 +238,18 @@ def adapters_suite() -> dict[str, Figure]:
     return adapters.adapters_suite()
 
 
+def training_suite(settings: Settings, options: Options) -> dict[str, Figure]:
+    """Whether what is trained is learned, in time, without harm, and never lost."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from studio.bench.training import suite
+
+    return suite.training_suite(settings, options)
+
+
 SUITES: dict[str, Callable[[Settings, Options], dict[str, Figure]]] = {
     "main": lambda settings, _options: main_suite(settings),
     "store": lambda settings, _options: store_suite(settings),
     "control": control_suite,
     "adapters": lambda _settings, _options: adapters_suite(),
+    "training": training_suite,
 }

@@ -1,0 +1,1 @@
+"""The suite `training`: whether what is trained is learned, in time, without harm, and never lost."""
