@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 LOCKS = (ROOT / "studio" / "requirements.lock", ROOT / "tests" / "requirements.lock")
 OLDEST_PYTHON = (3, 11)
+TWO_AT_ONCE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")  # the whole suite; browsers come last
 
 
 def main(arguments: list[str]) -> int:
@@ -31,7 +32,8 @@ def main(arguments: list[str]) -> int:
     tests = arguments[:1] == ["test"]
     try:
         python = sys.executable if arguments[:1] in (["-h"], ["--help"]) else find_python(tests)
-        return hand_over(python, ["pytest", *arguments[1:]] if tests else ["studio", *arguments], tests)
+        module = ["pytest", *(arguments[1:] or TWO_AT_ONCE)] if tests else ["studio", *arguments]
+        return hand_over(python, module, tests)
     except StudioError as error:
         print(f"Set-up stopped: {error.sentence()}", file=sys.stderr)
     except KeyboardInterrupt:

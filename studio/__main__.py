@@ -19,11 +19,11 @@ def serve(settings: Settings, options: Mapping[str, Any]) -> int:
     return serve(settings, ServeOptions(**options))
 
 
-def open_studio(settings: Settings) -> "AbstractContextManager[Studio]":
+def open_studio(settings: Settings, *, worker: bool = True) -> "AbstractContextManager[Studio]":
     """A studio in this process."""
     from studio.app import open_studio
 
-    return open_studio(settings)
+    return open_studio(settings, worker=worker)
 
 
 def bench(settings: Settings, flags: Mapping[str, Any]) -> int:

@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from studio.errors import ForbiddenError
 
 GUEST = frozenset({"generate"})
-LOCAL = GUEST | {"see_all", "delete", "order", "settings", "open_folder", "free", "download", "models", "tools"}
+LOCAL = GUEST | {
+    "see_all",
+    "delete",
+    "order",
+    "settings",
+    "open_folder",
+    "free",
+    "download",
+    "models",
+    "tools",
+    "train",
+}
 ACTIONS = {"local": LOCAL, "guest": GUEST}
 SAYS = {
     "delete": "Guests cannot delete pictures.",
@@ -16,6 +27,7 @@ SAYS = {
     "models": "Guests cannot change the list of models.",
     "download": "Guests cannot download models.",
     "tools": "Guests cannot make model files.",
+    "train": "Guests cannot train.",
     "see_all": "Guests see their own pictures and jobs only.",
 }
 

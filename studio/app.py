@@ -11,6 +11,7 @@ import webbrowser
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from logging.handlers import RotatingFileHandler
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 from studio.accounts import Accounts, read_account, read_accounts
 from studio.database import open_studio_database
+from studio.datasets.store import DatasetStore
 from studio.errors import StartError, StudioError
 from studio.gallery.assets import AssetStore
 from studio.gallery.drafts import Drafts
@@ -48,6 +50,9 @@ from studio.services import Studio
 from studio.settings import BUILTIN, Settings
 from studio.shelf import Shelf
 from studio.stacks import SavedStacks
+from studio.trainings.pictures import known_of, place_of
+from studio.trainings.service import Places as TrainingPlaces
+from studio.trainings.service import Trainings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -71,22 +76,27 @@ class ServeOptions:
 
 def run_worker(connection: Connection) -> None:
     """The target of the worker process: torch is imported there, and nowhere else."""
-    from studio.worker.process import main
+    from studio.worker.lines import last_words
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the web process, which ends the worker
-    main(connection)
+    with last_words(connection):
+        from studio.worker.process import main
+
+        main(connection)
 
 
 @contextmanager
-def open_studio(settings: Settings) -> Generator[Studio]:
-    """A studio whose worker runs until the block ends; the data folder is held meanwhile."""
+def open_studio(settings: Settings, *, worker: bool = True) -> Generator[Studio]:
+    """A studio that holds the data folder until the block ends, and meanwhile has a worker, unless it needs none."""
     settings.paths.create()
     with StudioLock(settings.paths.lock):
         studio = build_studio(settings)
-        studio.dispatcher.start()
+        if worker:
+            studio.dispatcher.start()
         try:
             yield studio
         finally:
+            studio.trainings.close()
             studio.dispatcher.stop()
 
 
@@ -107,7 +117,10 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         warnings.append(f"{gallery.rebuild()} pictures were listed again from their files.")
     gallery.purge()
     presets, preset_warnings = load_presets([BUILTIN / "presets", paths.presets])
-    jobs = JobQueue(database)
+    jobs, datasets = JobQueue(database), build_datasets(settings)
+    sources = partial(prompt_sources, paths.root)
+    chosen = settings.preferences.checkpoint
+    resolver = Resolver(library, registry, assets.exists, assets.open_image, chosen, sources)
     wiring = Wiring(
         start_worker=run_worker,
         hello=greeting(settings),
@@ -129,14 +142,7 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         jobs=jobs,
         events=events,
         dispatcher=Dispatcher(jobs, events, wiring),
-        resolver=Resolver(
-            library,
-            registry,
-            assets.exists,
-            assets.open_image,
-            settings.preferences.checkpoint,
-            lambda: prompt_sources(paths.root),
-        ),
+        resolver=resolver,
         presets_found=presets,
         accounts=Accounts(database),
         models=models,
@@ -144,16 +150,48 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         stacks=SavedStacks(paths.presets / "stacks"),
         downloads=build_downloads(settings, Ledger(database), events, models),
         tools=Tools(library, paths.models, device=settings.device, tell=events.publish, arrived=models.arrived),
+        datasets=datasets,
+        trainings=Trainings(training_places(settings, datasets, resolver, models, events), library, wiring.lease),
         warnings=[*warnings, *preset_warnings],
     )
     models.ask = lambda path, mark: studio.dispatcher.identify(path, mark)
     return studio
 
 
+def build_datasets(settings: Settings) -> DatasetStore:
+    """The folders of pictures to train on, without what has lain in their trash for long."""
+    root = settings.paths.root
+    datasets = DatasetStore(settings.paths.datasets, settings.paths.trash / "datasets", root / "cache" / "datasets")
+    datasets.trash.purge()
+    return datasets
+
+
 def build_downloads(settings: Settings, ledger: Ledger, events: Events, models: Models) -> Downloads:
     """What fetches models into the data folder, and lets the library know."""
     places = Places(models=settings.paths.models)
     return Downloads(places, offline=settings.offline, tell=events.publish, arrived=models.arrived, ledger=ledger)
+
+
+def training_places(
+    settings: Settings, datasets: DatasetStore, resolver: Resolver, models: Models, events: Events
+) -> TrainingPlaces:
+    """What trainings need of the studio around them."""
+    paths = settings.paths
+    return TrainingPlaces(
+        runs=paths.training,
+        models=paths.models,
+        trash=paths.trash / "training",
+        cache=paths.root / "cache",
+        starter=BUILTIN / "assets" / "starter",
+        device=settings.device,
+        extensions=extension_dirs(settings),
+        annotators=AnnotatorFiles.of(settings).folders,
+        pictures=partial(known_of, datasets),
+        dataset=partial(place_of, datasets),
+        checkpoint=lambda name: resolver.checkpoint(name or None),
+        arrived=models.arrived,
+        tell=events.publish,
+    )
 
 
 def prompt_sources(data: Path) -> Sources:
@@ -225,6 +263,7 @@ def serve(settings: Settings, options: ServeOptions) -> int:
                 studio.events.close()
                 studio.downloads.close()
                 studio.tools.close()
+                studio.trainings.close()
                 studio.models.scanner.stop()
                 studio.dispatcher.stop()
     gc.freeze()  # the process ends now: looking for garbage among gradio's objects would take seconds
@@ -252,6 +291,7 @@ def _serve(studio: Studio, options: ServeOptions, listener: socket.socket, lock:
         lock.announce(port, studio.accounts.owner_key if shared else "")
         say(f"Studio ready at {address}")
         studio.models.scanner.start()
+        studio.trainings.go_on()
         owner = f"{address}/?key={studio.accounts.owner_key}"
         for line in [*said, *([f"Open it as its owner: {owner}"] if shared else [])]:
             say(line)

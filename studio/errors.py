@@ -11,6 +11,7 @@
   - StorageError            a folder or database that cannot be read or written
   - WorkerError             the generation process ended or cannot start
   - OutOfMemoryError        the device ran out of memory during a job
+  - TrainingError           a training run that cannot go on
   - DownloadError           a file that could not be fetched, or is not what was promised
   - ExtensionError          an extension that cannot be loaded
   - StartError              the studio cannot start: port, lock, account
@@ -100,6 +101,12 @@ class OutOfMemoryError(StudioError):
     """The device ran out of memory during a job."""
 
     hint = "Make the picture smaller, ask for fewer at once, or close other programs."
+
+
+class TrainingError(StudioError):
+    """A training run that cannot go on."""
+
+    hint = "What it saved is kept; start again with a lower learning rate."
 
 
 class DownloadError(StudioError):

@@ -96,8 +96,8 @@ class Annotate:
 class Tokenize:
     """Ask how the text encoder reads a prompt, between two steps if a job runs; answered by `Tokenized`.
 
-    steps: How many run; embeddings: those that the prompts name, by name. A later question of the same page, unless "",
-    replaces an earlier one.
+    steps: How many run; embeddings: those that the prompts name, by name; inside: LoRAs in whose files there may be
+    more; regions: what each says. A later question of the same page, unless "", replaces an earlier one.
     """
 
     id: str
@@ -107,6 +107,8 @@ class Tokenize:
     steps: int
     embeddings: dict[str, ModelLocation] = field(default_factory=dict[str, ModelLocation])
     page: str = ""
+    inside: tuple[ModelLocation, ...] = ()
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,15 @@ class Shutdown:
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker can take jobs. kernel: which attention kernel runs; precision: the dtype that the probe chose."""
+    """The worker can take jobs. kernel: which attention kernel runs; precision: the dtype that the probe chose; gpus:
+    how many CUDA devices torch sees, which several processes of a training could share."""
 
     device: str
     device_name: str
     precision: str
     kernel: str
     versions: dict[str, str]
+    gpus: int = 0
 
 
 @dataclass(frozen=True)
@@ -250,6 +254,15 @@ class Failed:
     message: str
     hint: str
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A line for logs/studio.log, which one process writes alone: level as logging numbers it, logger, text."""
+
+    level: int
+    logger: str
+    text: str
 
 
 @dataclass(frozen=True)

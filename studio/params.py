@@ -7,12 +7,12 @@ nothing is left to choose. Only params are queued, written into the PNG and repl
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Self, cast, get_args, get_origin, get_type_hints
+from typing import Any, Self
 
 from studio.errors import InvalidRequestError
+from studio.plain import read_plain
 
 PARAMS_VERSION = 1
 CONTROL_MODES = ("balanced", "prompt", "control")
@@ -24,7 +24,7 @@ FILLS = ("original", "fill", "noise", "nothing")
 ADAPTER_KINDS = ("lora", "hypernetwork")
 CURVES = ("constant", "rise", "fall")
 PARTS = ("unet", "text_encoder", "text_encoder_2")
-WEIGHT_MAX, ADAPTERS_MAX, BLOCKS_MAX = 4, 100, 200
+WEIGHT_MAX, ADAPTERS_MAX, BLOCKS_MAX, RANK_MAX = 4, 100, 200, 4096
 REGIONS_MAX, SOFTNESS_MAX = 8, 0.25
 PADDING_MAX, BLUR_MAX = 512, 64
 MASK_BLUR = 4  # pixels, as in A1111
@@ -131,6 +131,7 @@ class AdapterRef:
             "unet.down_blocks.1" or "text_encoder", and -4 to 4. Where several fit, the longest counts.
         start, end: Active range, as fractions of the steps, 0 to 1.
         curve: How the weight goes within the range: "constant", "rise" from 0, or "fall" to 0.
+        rank: How many rows of a plain LoRA's factors count, from the first; None is all. A1111's `dyn`.
     """
 
     name: str
@@ -142,6 +143,7 @@ class AdapterRef:
     start: float = 0.0
     end: float = 1.0
     curve: str = "constant"
+    rank: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, ADAPTER_KINDS)
@@ -155,6 +157,8 @@ class AdapterRef:
                 field="start",
                 hint="Give the start and the end as fractions of the steps.",
             )
+        if self.rank is not None:
+            check_range("rank", self.rank, 1, RANK_MAX)
         check_count("blocks", self.blocks, BLOCKS_MAX)
         for prefix, factor in self.blocks:
             check_choice("blocks", prefix.split(".")[0], PARTS)
@@ -216,7 +220,7 @@ class GenerationRequest:
 
         Raises: InvalidRequestError, naming the field, for unknown fields, wrong types and numbers that are not finite.
         """
-        return _read(cls, data, "request")
+        return read_plain(cls, data, "request")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; blank fields are left out."""
@@ -235,6 +239,9 @@ class GenerationParams:
 
     prompt, negative_prompt: What is read by the text encoder, wildcards and styles put in and tags of adapters taken
         out; template and negative_template are what was typed, "" where that is the same.
+    prompts, negative_prompts: Of each picture, where templates drew something else for each; else empty.
+    regional: What the regions of all controls say in each picture, in order, where they say something else in each;
+        else empty, and what they say stands in the controls.
     adapters: In the order of the stack; one that is off is not in it.
     embeddings: Those whose names stand in either prompt.
 
@@ -276,6 +283,9 @@ class GenerationParams:
     embeddings: tuple[EmbeddingRef, ...] = ()
     template: str = ""
     negative_template: str = ""
+    prompts: tuple[str, ...] = ()
+    negative_prompts: tuple[str, ...] = ()
+    regional: tuple[tuple[str, ...], ...] = ()
     version: int = PARAMS_VERSION
 
     def __post_init__(self) -> None:
@@ -284,6 +294,12 @@ class GenerationParams:
         check_range("mask_blur", self.mask_blur, 0, BLUR_MAX)
         check_choice("fill", self.fill, FILLS)
         check_count("adapters", self.adapters, ADAPTERS_MAX)
+        for name in ("prompts", "negative_prompts", "regional"):
+            if (said := getattr(self, name)) and len(said) != self.count:
+                raise InvalidRequestError(f"{name} has {len(said)} texts for {self.count} pictures.", field=name)
+        regions = sum(len(unit.regions) for unit in self.controls)
+        if any(len(row) != regions for row in self.regional):
+            raise InvalidRequestError(f"regional has not {regions} texts for each picture.", field="regional")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -294,11 +310,38 @@ class GenerationParams:
                 field="version",
                 hint="Update the studio to read them.",
             )
-        return _read(cls, data, "settings")
+        return read_plain(cls, data, "settings")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, every field present."""
         return asdict(self)
+
+    def picture(self, index: int) -> Self:
+        """The params of one of the pictures, from 0, alone."""
+        prompt, negative = self.said(index)
+        alone = replace(self, count=1, seed=self.seed + index, prompts=(), negative_prompts=(), regional=())
+        words = iter(self.regions_say(index))
+        controls = tuple(
+            replace(unit, regions=tuple(replace(region, words=next(words)) for region in unit.regions))
+            for unit in self.controls
+        )
+        return replace(alone, prompt=prompt, negative_prompt=negative, controls=controls)
+
+    def said(self, index: int) -> tuple[str, str]:
+        """Prompt and negative prompt of one of the pictures, from 0."""
+        prompt = self.prompts[index] if self.prompts else self.prompt
+        return prompt, self.negative_prompts[index] if self.negative_prompts else self.negative_prompt
+
+    def regions_say(self, index: int) -> tuple[str, ...]:
+        """What the regions of all controls say in one of the pictures, from 0, in order; "" for those that say none."""
+        if self.regional:
+            return self.regional[index]
+        return tuple(region.words for unit in self.controls for region in unit.regions)
+
+    def texts(self) -> list[str]:
+        """All that text encoders are to read for its pictures, each once."""
+        said = (text for i in range(self.count) for text in (*self.said(i), *self.regions_say(i)))
+        return [text for text in dict.fromkeys(said) if text]
 
     def models(self) -> dict[str, str]:
         """The name of every model that is needed, by content id."""
@@ -345,53 +388,3 @@ def check_choice(field: str, value: str, choices: Sequence[str]) -> None:
         raise InvalidRequestError(
             f"{field} is {value[:40]!r}.", field=field, hint=f"Choose one of: {', '.join(choices)}."
         )
-
-
-def _read(cls: Any, data: Any, what: str) -> Any:
-    if not isinstance(data, Mapping):
-        raise InvalidRequestError(f"The {what} is not an object with named fields.", field=what)
-    values, hints = cast(Mapping[str, Any], data), get_type_hints(cls)
-    if unknown := sorted(set(values) - set(hints)):
-        raise InvalidRequestError(
-            f"Unknown field {unknown[0]!r}.", field=str(unknown[0]), hint=f"Known fields: {', '.join(hints)}."
-        )
-    required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
-    if missing := sorted(required - set(values)):
-        raise InvalidRequestError(f"The field {missing[0]!r} is missing.", field=missing[0])
-    return cls(**{name: _value(hints[name], value, name) for name, value in values.items()})
-
-
-def _value(hint: Any, value: Any, field: str) -> Any:
-    if get_origin(hint) is UnionType:
-        if value is None:
-            return None
-        hint = next(arg for arg in get_args(hint) if arg is not type(None))
-    if get_origin(hint) is tuple:
-        return _items(hint, value, field)
-    if hint in (ControlUnit, Region, AdapterRef, EmbeddingRef):
-        return _read(hint, value, field)
-    return _scalar(hint, value, field)
-
-
-def _items(hint: Any, value: Any, field: str) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise InvalidRequestError(f"{field} must be a list, found {value!r:.60}.", field=field)
-    items, args = cast(Sequence[Any], value), get_args(hint)
-    if args[-1] is Ellipsis:
-        return tuple(_value(args[0], item, field) for item in items)
-    if len(items) != len(args):
-        raise InvalidRequestError(f"{field} must hold {len(args)} values, found {len(items)}.", field=field)
-    return tuple(_value(arg, item, field) for arg, item in zip(args, items, strict=True))
-
-
-def _scalar(hint: Any, value: Any, field: str) -> Any:
-    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if hint is int and isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise InvalidRequestError(f"{field} must be {words[hint]}, found {value!r:.60}.", field=field)
-    if hint is float and not math.isfinite(value):
-        raise InvalidRequestError(f"{field} must be a finite number, found {value}.", field=field)
-    return value

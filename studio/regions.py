@@ -52,11 +52,6 @@ def masks(image: Image.Image, unit: ControlUnit) -> list[Shares]:
     return [np.asarray(mask, np.float32) / 255 for mask in soft]
 
 
-def words_of(controls: Sequence[ControlUnit]) -> list[str]:
-    """What regions say, in order."""
-    return [region.words for unit in controls for region in unit.regions if region.words]
-
-
 def check_regions(units: Sequence[ControlUnit]) -> None:
     """Raises: InvalidRequestError, for what no control of that kind can have, and for two of the kind regions."""
     for unit in units:
@@ -104,6 +99,18 @@ class Speaking:
         if more:
             self.said.append("AND joins nothing in a region; what stands after it was left out.")
         return first.strip()
+
+
+def spoken(
+    units: Sequence[ControlUnit], each: Sequence[Speaking]
+) -> tuple[tuple[ControlUnit, ...], tuple[tuple[str, ...], ...]]:
+    """The units as the first picture has them, and what their regions say in each picture, where these differ.
+
+    each: What reads the words of each picture, at least one.
+    """
+    read = [tuple(map(speaking.unit, units)) for speaking in each]
+    rows = tuple(tuple(region.words for unit in one for region in unit.regions) for one in read)
+    return read[0], rows if len(set(rows)) > 1 else ()
 
 
 def remarks(unit: ControlUnit, open_image: Callable[[str], Image.Image]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import secrets
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -18,8 +18,8 @@ from studio.library.fit import misfit
 from studio.library.index import Library, ModelEntry
 from studio.library.words import kind_word
 from studio.params import MASK_BLUR, ControlUnit, GenerationParams, GenerationRequest, check_range
-from studio.prompts.prepare import Prepared, Sources, prepare
-from studio.regions import Speaking, check_regions, words_of
+from studio.prompts.prepare import Prepared, Sources, prepare_each
+from studio.regions import Speaking, check_regions, spoken
 from studio.registry import Registry
 from studio.stacking import Stacking
 
@@ -68,15 +68,20 @@ class Resolver:
         stacking = Stacking(self.library, entry, notes.lines)
         seed = _seed(request.seed)
         typed = words(request, notes)
-        said = prepare(typed["prompt"], typed["negative_prompt"], seed, self.sources())
-        notes.lines += said.warnings
+        count = _whole("count", request.count, 1, 1, COUNT_MAX)
+        each = prepare_each(typed["prompt"], typed["negative_prompt"], range(seed, seed + count), self.sources())
+        notes.lines += each[0].warnings
         width, height = notes.size(request.width, request.height, card)
         vae = self._vae(request.vae, entry)
-        speaking = Speaking(seed, self.sources().wildcards, partial(notes.text, "regions"), notes.lines)
-        controls = tuple(speaking.unit(unit) for unit in self._controls(request.controls, entry))
+        heard = [notes, *(_Notes() for _ in range(1, count))]  # what is odd is told once
+        speaking = [
+            Speaking(seed + i, self.sources().wildcards, partial(one.text, "regions"), one.lines)
+            for i, one in enumerate(heard)
+        ]
+        controls, regional = spoken(self._controls(request.controls, entry), speaking)
         scheduler = request.scheduler or card.scheduler
         params = GenerationParams(
-            **prompts(typed, said),
+            **prompts(typed, each),
             checkpoint=entry.name,
             checkpoint_id=self.library.content_id(entry),
             width=width,
@@ -90,18 +95,18 @@ class Resolver:
             timestep_spacing=_one_of("timestep_spacing", request.timestep_spacing or card.timestep_spacing, SPACINGS),
             prediction_type=card.prediction_type,
             seed=seed,
-            count=_whole("count", request.count, 1, 1, COUNT_MAX),
+            count=count,
             clip_skip=_whole("clip_skip", request.clip_skip, card.clip_skip, 0, 12),
             prompt_weighting=request.prompt_weighting,
             controls=controls,
-            adapters=stacking.adapters((*request.adapters, *stacking.tagged(said.tags))),
+            regional=regional,
+            adapters=stacking.adapters((*request.adapters, *stacking.tagged(each[0].tags))),
             **self._first_picture(request, (width, height), notes),
             vae=vae.name if vae else None,
             vae_id=self.library.content_id(vae) if vae else "",
         )
         params = self._seen(request, params, eyes, notes)
-        texts = (params.prompt, params.negative_prompt, *words_of(params.controls))
-        params = replace(params, embeddings=stacking.embeddings(*texts))
+        params = replace(params, embeddings=stacking.embeddings(*params.texts()))
         if not params.prompt and not params.controls:
             notes.lines.append("The prompt is empty, so the picture shows whatever the checkpoint likes.")
         return params, tuple(notes.lines)
@@ -331,11 +336,18 @@ def words(request: GenerationRequest, notes: _Notes) -> dict[str, str]:
             return typed
 
 
-def prompts(typed: Mapping[str, str], said: Prepared) -> dict[str, str]:
-    """The fields of params about words: what is said, and what was typed where that is something else."""
-    spoken = {"prompt": said.prompt.strip(), "negative_prompt": said.negative_prompt.strip()}
-    templates = {"template": "prompt", "negative_template": "negative_prompt"}
-    return spoken | {name: typed[of] for name, of in templates.items() if typed[of] != spoken[of]}
+def prompts(typed: Mapping[str, str], each: Sequence[Prepared]) -> dict[str, Any]:
+    """The fields of params about words: what is said, what was typed where that is something else, and what is said
+    of each picture where these differ."""
+    found: dict[str, Any] = {}
+    for name, template, several in (
+        ("prompt", "template", "prompts"),
+        ("negative_prompt", "negative_template", "negative_prompts"),
+    ):
+        said = tuple(getattr(one, name).strip() for one in each)
+        found |= {name: said[0]} | ({template: typed[name]} if typed[name] != said[0] else {})
+        found |= {several: said} if len(set(said)) > 1 else {}
+    return found
 
 
 def _eyes(eyes: Eyes | None) -> Eyes:

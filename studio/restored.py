@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from studio.gallery.infotext import PictureSettings
 from studio.library.index import Library
-from studio.params import AdapterRef
+from studio.params import AdapterRef, GenerationParams, GenerationRequest
+from studio.prompts.networks import read_networks
 from studio.stacking import SHORTEST_ID, is_called
 
 
@@ -20,6 +21,19 @@ def fitted_here(found: PictureSettings, library: Library) -> PictureSettings:
         f"The {ref.kind} {ref.name[:60]} is not here; it is left out." for ref in request.adapters if ref not in kept
     ]
     return PictureSettings(replace(request, adapters=kept), tuple(notes))
+
+
+def as_typed(params: GenerationParams) -> GenerationRequest:
+    """The request for a picture with its prompts as they were typed, so that another seed draws anew.
+
+    Tags of adapters are taken out: their adapters stand on the request's stack.
+    """
+    request = params.to_request()
+    return replace(
+        request,
+        prompt=read_networks(params.template or params.prompt).text,
+        negative_prompt=read_networks(params.negative_template or params.negative_prompt).text,
+    )
 
 
 def _is_here(ref: AdapterRef, library: Library) -> bool:

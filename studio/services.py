@@ -15,6 +15,7 @@ from PIL import Image
 from studio import skeleton
 from studio.access import LOCAL_USER, User, require
 from studio.accounts import Accounts
+from studio.datasets.store import DatasetStore
 from studio.errors import AssetError, ForbiddenError, JobError, MissingError, StudioError
 from studio.gallery.assets import AssetStore
 from studio.gallery.drafts import Drafts
@@ -46,6 +47,7 @@ from studio.shelf import Shelf
 from studio.sight import Question, Sight
 from studio.stacks import SavedStacks
 from studio.strokes import clean_strokes, is_empty, rasterise
+from studio.trainings.service import Trainings
 
 log = logging.getLogger("studio")
 GUEST_COUNT, GUEST_JOBS = 4, 10
@@ -91,6 +93,8 @@ class Studio:
     models: Models
     downloads: Downloads
     tools: Tools
+    datasets: DatasetStore
+    trainings: Trainings
     shelf: Shelf
     stacks: SavedStacks
     warnings: list[str] = field(default_factory=list[str])
@@ -300,10 +304,10 @@ class Studio:
         return self.resolver.card(self.resolver.checkpoint(checkpoint))
 
     def unknown_words(self, prompt: str, checkpoint: str | None = None) -> list[str]:
-        """Words of the prompt that a small checkpoint was never shown; none for one without a list of words."""
-        known = self.card(checkpoint).known_words
-        embeddings = [entry.name for entry in self.library.entries("embedding")]
-        return list(dict.fromkeys(word for word, _, _ in unknown_words(prompt, known, embeddings))) if known else []
+        """Words that neither a small checkpoint nor an adapter here was shown; none for one without a list of words."""
+        known, names = self.card(checkpoint).known_words, [entry.name for entry in self.library.entries("embedding")]
+        taught = [word for entry in self.library.entries("lora") for word in entry.trigger_words]
+        return list(dict.fromkeys(w for w, _, _ in unknown_words(prompt, (*known, *taught), names))) if known else []
 
     def presets(self) -> list[Preset]:
         """Partial requests by name: ours, and the person's own over them."""
@@ -329,10 +333,11 @@ class Studio:
         self.dispatcher.wiring = replace(wiring, preview_every=chosen.preview_every, turbo=chosen.turbo)
 
     def status(self) -> dict[str, Any]:
-        """Plain values: the worker's facts and state, how many jobs wait, warnings."""
+        """Plain values: the worker's facts and state, how many jobs wait and for whom, warnings."""
         return {
             "worker": self.dispatcher.worker_status(),
             "waiting": self.jobs.count_waiting(),
+            "waits_for": self.dispatcher.wiring.lease.reason,
             "warnings": [*self.warnings, *self.registry.warnings],
             "checkpoints": [e.name for e in self.checkpoints() if e.usable],
         }

@@ -69,6 +69,14 @@ class Paths:
         return self.root / "extensions"
 
     @property
+    def training(self) -> Path:
+        return self.root / "training"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
@@ -92,7 +100,7 @@ class Paths:
         """Make every folder. Raises: StorageError, if the data folder cannot be written."""
         folders = [self.models / name for name in MODEL_FOLDERS]
         folders += [self.outputs, self.assets, self.thumbnails, self.page_cache, self.trash]
-        folders += [self.presets, self.extensions, self.logs, self.root / "training", self.root / "datasets"]
+        folders += [self.presets, self.extensions, self.logs, self.training, self.datasets]
         try:
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 HOME = Path(tempfile.mkdtemp(prefix="maquette-tests-"))
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # else each takes all cores and waits for the other
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // int(workers)))
 os.environ |= {  # read at import by gradio, transformers and diffusers, so before any test module is imported
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_TEMP_DIR": str(HOME / "gradio"),

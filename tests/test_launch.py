@@ -62,7 +62,7 @@ def test_the_locks_satisfy_pyproject():
     assert launch.missing(launch.wanted(tests=True), locked.get) == []
 
 
-@pytest.mark.parametrize("extra", ["annotators", "upscalers"])
+@pytest.mark.parametrize("extra", ["annotators", "training", "upscalers"])
 def test_the_locks_hold_what_is_optional(extra):
     """For who brings an interpreter of their own: what needs it says so, and the rest works without."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -4,7 +4,7 @@ from PIL import Image
 
 from studio.errors import InvalidRequestError
 from studio.params import ControlUnit, GenerationRequest, Region
-from studio.regions import Speaking, areas, check_regions, masks, remarks, words_of
+from studio.regions import Speaking, areas, check_regions, masks, remarks, spoken
 
 RED, BLUE = "#e6553c", "#3c78e6"
 LEFT, RIGHT = Region(color=RED, words="a house"), Region(color=BLUE, words="a boat")
@@ -133,7 +133,7 @@ def read(*words, lines=None, seed=1):
     notes = []
     speaking = Speaking(seed, lambda _: lines, str.strip, notes)
     regions = [Region(color=f"#{i:06x}", words=text) for i, text in enumerate(words)]
-    return words_of([speaking.unit(unit(*regions))]), notes
+    return [region.words for region in speaking.unit(unit(*regions)).regions if region.words], notes
 
 
 def test_words_are_read_as_prompts_are():
@@ -147,6 +147,17 @@ def test_each_region_draws_on_its_own_and_a_seed_draws_the_same():
     drawn = read(*["{" + "|".join("abcdefghijklmnop") + "}"] * 6)[0]
     assert len(set(drawn)) > 2
     assert read(*["{" + "|".join("abcdefghijklmnop") + "}"] * 6)[0] == drawn
+
+
+def test_each_picture_draws_for_its_regions_as_if_it_were_made_alone():
+    units = [unit(Region(color=RED, words="{" + "|".join("abcdefgh") + "}"), RIGHT)]
+    each = [Speaking(seed, lambda _: None, str.strip, []) for seed in range(5)]
+    first, rows = spoken(units, each)
+    assert len(set(rows)) > 1
+    for row, speaking in zip(rows, each, strict=True):
+        assert row == tuple(region.words for region in speaking.unit(units[0]).regions)
+    assert rows[0] == tuple(region.words for region in first[0].regions)
+    assert spoken([unit(LEFT, RIGHT)], each)[1] == ()
 
 
 def test_tags_and_and_count_in_the_prompt_alone():

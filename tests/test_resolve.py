@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
 from studio.errors import AssetError, BaseModelMismatchError, InvalidRequestError, ModelNotFoundError
 from studio.library.index import Library
-from studio.params import ControlUnit, GenerationRequest
+from studio.params import ControlUnit, GenerationParams, GenerationRequest, Region
 from studio.registry import load_registry
 from studio.resolve import Resolver
+from studio.restored import as_typed
 from studio.settings import load_settings
 from tests.library.test_library import make_checkpoint, make_control
 
@@ -135,3 +138,42 @@ def test_an_unknown_checkpoint_is_refused_with_suggestions(resolver):
     with pytest.raises(ModelNotFoundError) as refused:
         resolve(resolver, checkpoint="bik")
     assert "big" in refused.value.hint
+
+
+def test_each_picture_of_a_job_draws_its_own_words_as_if_it_were_made_alone(resolver):
+    typed = "a {red|blue|green|pink|white|black} house, <lora:none:0>"
+    params, _ = resolve(resolver, prompt="a {red|blue|green|pink|white|black} house", count=6, seed=3)
+    assert len(set(params.prompts)) > 1
+    assert params.prompt == params.prompts[0]
+    for index in range(6):
+        alone, _ = resolve(resolver, prompt="a {red|blue|green|pink|white|black} house", seed=3 + index)
+        assert params.picture(index) == alone
+    assert as_typed(params).prompt == "a {red|blue|green|pink|white|black} house"
+    assert as_typed(replace(params, template=typed)).prompt == "a {red|blue|green|pink|white|black} house, "
+
+
+def test_each_picture_of_a_job_draws_for_its_regions_too(resolver):
+    words = "a {red|blue|green|pink|white|black} house"
+    regions = (Region(color="#000000", words=words), Region(color="#ffffff"))
+    control = ControlUnit(kind="regions", map=MAP, regions=regions)
+    params, warnings = resolve(resolver, prompt="a park", controls=(control,), count=6, seed=3)
+    assert len(set(params.regional)) > 1
+    assert len(warnings) == len(set(warnings))
+    for index in range(6):
+        alone, _ = resolve(resolver, prompt="a park", controls=(control,), seed=3 + index)
+        assert params.picture(index) == alone
+        assert set(alone.texts()) < set(params.texts())
+    assert GenerationParams.from_dict(params.to_dict()) == params
+    with pytest.raises(InvalidRequestError, match="2 texts for each picture"):
+        replace(params, regional=(("a",),) * 6)
+
+
+def test_pictures_that_are_told_the_same_share_one_prompt(resolver):
+    params, _ = resolve(resolver, prompt="a red house", count=4)
+    assert (params.prompts, params.negative_prompts) == ((), ())
+
+
+def test_a_prompt_for_each_picture_is_one_for_each(resolver):
+    params, _ = resolve(resolver, prompt="a red house", count=2)
+    with pytest.raises(InvalidRequestError, match="3 texts for 2 pictures"):
+        replace(params, prompts=("a", "b", "c"))

@@ -91,7 +91,7 @@ def _finite(vae: Any, part: Part, given: Tensor, warnings: list[str]) -> Tensor:
     for dtype in wider(own, vae.device):
         if made.isfinite().all():
             return made
-        with _as_dtype(vae, dtype):
+        with as_dtype(vae, dtype):
             made = part(given.to(dtype)).float()
         if made.isfinite().all():
             _tell(warnings, OVERFLOW.format(name=NAMES[dtype]))
@@ -109,7 +109,7 @@ def wider(dtype: torch.dtype, device: torch.device) -> list[torch.dtype]:
 
 
 @contextmanager
-def _as_dtype(module: Any, dtype: torch.dtype) -> Generator[None]:
+def as_dtype(module: Any, dtype: torch.dtype) -> Generator[None]:
     """Run a module in another dtype until the block ends; then it has its own bits in their own place again."""
     tensors = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
     own = [t.data for t in tensors]

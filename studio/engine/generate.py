@@ -1,7 +1,7 @@
 """One generation: params in, pictures out."""
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from studio.adapters.stack import Stack
 from studio.engine import decoding
 from studio.engine.adapters import AdapterFiles
 from studio.engine.conditions import Conditions, LoadImage, wanted
@@ -18,15 +19,17 @@ from studio.engine.given import Given, read_source
 from studio.engine.prompt import Reading, Told, Vectors
 from studio.engine.residency import is_out_of_memory
 from studio.engine.schedulers import build_scheduler
-from studio.engine.small import SmallFiles
+from studio.engine.small import SmallFiles, bundled
 from studio.engine.stopwatch import Stopwatch
 from studio.engine.store import Checkpoint, Store
 from studio.engine.telling import Telling
 from studio.engine.turbo import Turbo
 from studio.engine.units.controlnet import ControlNetUnit
+from studio.engine.units.region import RegionsUnit
 from studio.engine.units.unit import Unit
 from studio.engine.working_sets import RunSize
 from studio.hookspecs import SchedulerSpec
+from studio.inpainting import Window
 from studio.library.control_kinds import REFERENCE_ONLY
 from studio.messages import ModelLocation
 from studio.params import GenerationParams
@@ -135,39 +138,73 @@ class Engine:
             units = [worn, *units] if worn.moves else units
         watch.phase("encoding")
         with timer("encode"), placed.phase("encode"):
-            vectors, notes = self.small.embeddings(params, models, checkpoint.prompts)
-            named = {ref.name: Vectors(ref.id, vectors[ref.name]) for ref in params.embeddings}
-            encode = partial(
-                checkpoint.prompts.encode_script,
-                steps=steps_that_run(params),
-                reading=Reading(params.clip_skip, params.prompt_weighting, named),
-            )
-            told = encode(params.prompt, params.negative_prompt)
-            regional = self.conditions.regions(params, source.window, lambda words: encode(words, ""))
-            units += regional
-        warnings += [*notes, *told.notes, *(note for unit in regional for note in unit.notes)]
+            words = self._read(params, models, checkpoint, stack, source.window)
+        warnings += words.notes
         seen = any(control.conditioning_scale and control.kind == REFERENCE_ONLY for control in params.controls)
         looks = params.init_image is not None or checkpoint.fills_in or seen
         with timer("encode"), placed.phase("decode") if looks else nullcontext():
             given = Given(source, checkpoint, params.fill, tiled=placed.plan.tiled_vae)
-            units += self.conditions.references(params, checkpoint, source.window, tiled=placed.plan.tiled_vae)
-        run = _Run(self, params, checkpoint, units, told, given, watch)
+            references = self.conditions.references(params, checkpoint, source.window, tiled=placed.plan.tiled_vae)
+        run = _Run(self, params, checkpoint, units, given, watch)
         pictures: list[np.ndarray] = []
-        seeds = [params.seed + i for i in range(params.count)]
-        for start in range(0, params.count, BATCH):
+        batches = batches_of(words.said)
+        for number, batch in enumerate(batches):
             watch.phase("denoising")
             with timer("denoise"), placed.phase("denoise"), worn.shown(), self._boosted(checkpoint, units) as troubles:
-                latents = run.denoise(seeds[start : start + BATCH], start)
+                run.units = [*units, *words.regional[batch.words], *references]
+                latents = run.denoise(batch.pictures, words.told[batch.words], (number, len(batches)))
             warnings += troubles
             watch.phase("decoding")
             with timer("decode"), placed.phase("decode"):
                 made = decode(checkpoint, latents, warnings, tiled=placed.plan.tiled_vae)
                 pictures += [source.put_back(picture) for picture in made]
+        seeds = [params.seed + index for index in range(params.count)]
         return Generated(pictures, seeds, timer.seconds, warnings, run.stopwatch.means())
+
+    def _read(
+        self,
+        params: GenerationParams,
+        models: Mapping[str, ModelLocation],
+        checkpoint: Checkpoint,
+        stack: Stack,
+        window: Window,
+    ) -> "_Words":
+        """What each picture is told, encoded once where several are told the same."""
+        vectors, notes = self.small.embeddings(params, models, checkpoint.prompts)
+        inside, more = bundled(params, checkpoint.prompts, stack)
+        named = {ref.name: Vectors(ref.id, vectors[ref.name]) for ref in params.embeddings} | inside
+        encode = partial(
+            checkpoint.prompts.encode_script,
+            steps=steps_that_run(params),
+            reading=Reading(params.clip_skip, params.prompt_weighting, named),
+        )
+        said = [(*params.said(index), *params.regions_say(index)) for index in range(params.count)]
+        first = {words: said.index(words) for words in dict.fromkeys(said)}
+        told = {words: encode(*words[:2]) for words in first}
+        regional = {
+            words: self.conditions.regions(params.picture(index), window, lambda text: encode(text, ""))
+            for words, index in first.items()
+        }
+        notes = [*notes, *more, *dict.fromkeys(note for one in told.values() for note in one.notes)]
+        notes += dict.fromkeys(note for units in regional.values() for unit in units for note in unit.notes)
+        return _Words(said, told, regional, notes)
 
     def _boosted(self, checkpoint: Checkpoint, units: list[Unit]) -> AbstractContextManager[list[str]]:
         modules = [unit.model for unit in units if isinstance(unit, ControlNetUnit)]
         return self.turbo.picture(checkpoint.unet, *modules) if self.turbo else nullcontext([])
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What the pictures of one generation are told.
+
+    said: Of each picture, prompt, negative prompt and what each region says; told, regional: by these.
+    """
+
+    said: list[tuple[str, ...]]
+    told: dict[tuple[str, ...], Told]
+    regional: dict[tuple[str, ...], list[RegionsUnit]]
+    notes: list[str]
 
 
 @dataclass
@@ -178,7 +215,6 @@ class _Run:
     params: GenerationParams
     checkpoint: Checkpoint
     units: list[Unit]
-    told: Told
     given: Given
     watch: Watch
     stopwatch: Stopwatch = field(init=False)
@@ -186,9 +222,10 @@ class _Run:
     def __post_init__(self) -> None:
         self.stopwatch = Stopwatch(torch.device(self.engine.store.device))
 
-    def denoise(self, seeds: list[int], before: int) -> Tensor:
-        """Clean latents for these seeds; `before` pictures are done already."""
+    def denoise(self, pictures: range, told: Told, batch: tuple[int, int]) -> Tensor:
+        """Clean latents for these pictures, which are told the same; batch: its number, from 0, of how many."""
         params, device = self.params, self.engine.store.device
+        seeds = [params.seed + index for index in pictures]
         noise_config = self.checkpoint.noise | {
             "timestep_spacing": params.timestep_spacing,
             "prediction_type": params.prediction_type,
@@ -198,16 +235,16 @@ class _Run:
         timesteps = _last_steps(scheduler, params)
         generators, noise = draw_noise(self.checkpoint, params, seeds)
         latents = self._begin(scheduler, timesteps, noise.to(device), generators)
-        count, batches = len(timesteps), -(-params.count // BATCH)
+        count, (number, batches) = len(timesteps), batch
 
         def on_step(step: Step) -> None:
-            self.watch.step(step, before // BATCH * count + step.index, batches * count, self.checkpoint)
+            self.watch.step(step, number * count + step.index, batches * count, self.checkpoint)
 
         telling = Telling(
-            told=self.told,
+            told=told,
             calls=count,
             pictures=len(seeds),
-            guided=params.guidance_scale > 1 or self.told.joined,
+            guided=params.guidance_scale > 1 or told.joined,
             size=(params.width, params.height),
             like=torch.empty(0, device=device, dtype=self.checkpoint.unet.dtype),
         )
@@ -231,6 +268,29 @@ class _Run:
         if given is None or (self.params.mask_image is not None and self.params.strength >= 1):
             return noise * scheduler.init_noise_sigma  # type: ignore[attr-defined]
         return scheduler.add_noise(given, noise, timesteps[:1].repeat(len(noise)))  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures that are made at once, by number from 0, and what they are told.
+
+    words: Prompt, negative prompt, and what each region says.
+    """
+
+    pictures: range
+    words: tuple[str, ...]
+
+
+def batches_of(said: Sequence[tuple[str, ...]]) -> list[Batch]:
+    """Neighbours that are told the same, at most BATCH of them at once. said: of each picture."""
+    batches: list[Batch] = []
+    for index, words in enumerate(said):
+        last = batches[-1] if batches else None
+        if last is not None and last.words == words and len(last.pictures) < BATCH:
+            batches[-1] = Batch(range(last.pictures.start, index + 1), words)
+        else:
+            batches.append(Batch(range(index, index + 1), words))
+    return batches
 
 
 def size_of_run(params: GenerationParams, models: Mapping[str, ModelLocation]) -> RunSize:

@@ -38,6 +38,7 @@ def probe(wanted: str, cache: Path | None = None) -> dict[str, Any]:
     return facts | {
         "device": str(device),
         "device_name": device_name(device),
+        "gpus": torch.cuda.device_count(),
         "precision": precision.name,
         "precision_ms": milliseconds(precision.seconds),
         "precision_left_out": precision.left_out,

@@ -221,19 +221,20 @@ class PromptEncoder:
         cut += [[] for _ in range(windows - len(cut))]
         rows = {name: found.rows[number] for name, found in reading.embeddings.items()}
         with reader.speaking(cut, rows):
-            states, pooled = self._run(reader, reader.rows(cut), reading.clip_skip)
+            states, pooled = self.run(reader, reader.rows(cut), reading.clip_skip)
         weights = reader.weights(cut)
         if (weights != 1).any():
-            weighed = Weighed(states, weights, lambda: self._run(reader, reader.rows([[]]), reading.clip_skip)[0])
+            weighed = Weighed(states, weights, lambda: self.run(reader, reader.rows([[]]), reading.clip_skip)[0])
             states = WEIGHTINGS[reading.weighting](weighed)
-        return states, pooled
+        return states, None if pooled is None else pooled[:1]
 
-    def _run(self, reader: Reader, ids: Tensor, clip_skip: int) -> tuple[Tensor, Tensor | None]:
+    def run(self, reader: Reader, ids: Tensor, clip_skip: int) -> tuple[Tensor, Tensor | None]:
+        """What one encoder says of windows of ids, (W, window, width), and the pooled (W, width), if it has any."""
         if not self.large:
             return _normed(reader.model, ids, clip_skip), None
         out = reader.model(ids, output_hidden_states=True)
         states = out.hidden_states[max(0, len(out.hidden_states) - 2 - clip_skip)]
-        return states, out.text_embeds[:1] if hasattr(out, "text_embeds") else None
+        return states, getattr(out, "text_embeds", None)
 
     def _faded(self, said: Embedding, fragments: Sequence[Fragment], reading: Reading, windows: int) -> Embedding:
         """The mean of what is said and of the same without each fragment of less weight than 1; the less, the more.

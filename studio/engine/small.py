@@ -11,8 +11,8 @@ from torch import Tensor
 
 from studio.adapters.embeddings import EmbeddingFile, read_embedding
 from studio.adapters.hypernetworks import Hypernetwork
-from studio.adapters.stack import Weighted
-from studio.engine.prompt import PromptEncoder
+from studio.adapters.stack import Stack, Weighted
+from studio.engine.prompt import PromptEncoder, Vectors
 from studio.engine.store import Store
 from studio.engine.units.hypernetwork import HypernetworkUnit, widths_attended_to
 from studio.engine.units.unit import Unit
@@ -20,6 +20,7 @@ from studio.engine.weights import open_weights
 from studio.errors import BaseModelMismatchError
 from studio.messages import ModelLocation
 from studio.params import AdapterRef, GenerationParams
+from studio.prompts.embeddings import find_embeddings
 
 REMEMBERED = 64
 
@@ -55,7 +56,7 @@ class SmallFiles:
 
         Raises: ModelNotFoundError, if one cannot be read; BaseModelMismatchError, if it is of another width.
         """
-        widths = [encoder.get_input_embeddings().embedding_dim for encoder in prompts.text_encoders]
+        widths = _widths(prompts)
         found = {ref.name: self._embedding(ref.name, models[ref.id]) for ref in params.embeddings}
         warnings = [
             f"The embedding {name} holds {', '.join(embedding.left_out[:3])} too, which no text encoder here reads."
@@ -73,9 +74,34 @@ class SmallFiles:
         return self.read[location.id]
 
 
+def bundled(params: GenerationParams, prompts: PromptEncoder, stack: Stack) -> tuple[dict[str, Vectors], list[str]]:
+    """The embeddings inside of the stack's files that some words of the params name, and sentences on those that
+    another one of the same name goes before: a file of its own, or that of an adapter further up in the stack.
+
+    Raises: ModelNotFoundError, if one cannot be read; BaseModelMismatchError, if it is of another width.
+    """
+    texts = params.texts()
+    found: dict[str, Vectors] = {}
+    owners = {ref.name.casefold(): "a file of its own" for ref in params.embeddings}
+    notes: list[str] = []
+    for adapter in stack:
+        for name in dict.fromkeys(named.name for text in texts for named in find_embeddings(text, adapter.embeddings)):
+            if (owner := owners.setdefault(name.casefold(), adapter.title)) != adapter.title:
+                notes.append(f"The embedding {name} in {adapter.title} is passed over; that of {owner} is used.")
+                continue
+            embedding = read_embedding(adapter.embeddings[name], name)
+            found[name] = Vectors(f"{adapter.id} {name}", embedding.for_encoders(_widths(prompts)))
+    return found, notes
+
+
 def hypernetworks_of(params: GenerationParams, models: Mapping[str, ModelLocation]) -> list[ModelLocation]:
     """The hypernetworks of a generation, each once."""
     return [models[name] for name in dict.fromkeys(r.id for r in params.adapters if r.kind == "hypernetwork")]
+
+
+def _widths(prompts: PromptEncoder) -> list[int]:
+    """Of the tokens of the checkpoint's text encoders."""
+    return [encoder.get_input_embeddings().embedding_dim for encoder in prompts.text_encoders]
 
 
 def _weighted(ref: AdapterRef) -> Weighted:

@@ -116,11 +116,13 @@ class Checkpoint:
 
 @dataclass
 class Store:
-    """Loads what is asked for. The autoencoder stays in fp32 on the CPU, where half precision gains nothing."""
+    """Loads what is asked for. The autoencoder stays in fp32 on the CPU, where half precision gains nothing; so do
+    parts of the classes in `exact`, which learn."""
 
     device: torch.device
     dtype: torch.dtype
     kernel: str
+    exact: frozenset[str] = frozenset()
     current: Checkpoint | None = None
     slots: dict[str, Slot] = field(default_factory=dict)
     controls: dict[str, Slot] = field(default_factory=dict)
@@ -362,7 +364,7 @@ class Store:
 
     def _dtype_of(self, part: Part) -> torch.dtype:
         exact = part.class_name == "AutoencoderKL" and self.device.type == "cpu"
-        return torch.float32 if exact else self.dtype
+        return torch.float32 if exact or part.class_name in self.exact else self.dtype
 
     def _landing(self, part: Part, dtype: torch.dtype) -> torch.device:
         """Where a new module is filled: on the device, if there is room once idle parts are let go; else on the host,

@@ -31,6 +31,7 @@ from studio.engine.weights import Weights, open_weights
 from studio.errors import BaseModelMismatchError, InvalidRequestError, StorageError, StudioError
 from studio.library.fingerprint import fingerprint
 from studio.library.identify import identify
+from studio.library.tools.order import UNTOLD
 from studio.messages import ModelLocation
 
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -101,10 +102,26 @@ class Task:
         return open_original(located(Path(self.order.checkpoint))) if self.order.checkpoint else None
 
     @cached_property
+    def _told(self) -> dict[str, str]:
+        """The base models that adapters are for, by file."""
+        return {path.name: identify(path, "lora").base for path in self.paths}
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """Sentences on adapters that do not say what they are for."""
+        if self.original is None:
+            return ()
+        title = self.original.location.name
+        return tuple(
+            f"{name} does not say what it is for; it was taken to be for {title}."
+            for name, base in self._told.items()
+            if base in UNTOLD
+        )
+
+    @cached_property
     def base(self) -> Base:
         """What the adapters are for. Raises: BaseModelMismatchError, InvalidRequestError."""
-        found = {path.name: identify(path, "lora").base for path in self.paths}
-        known = {name: base for name, base in found.items() if base not in ("", "unknown")}
+        known = {name: base for name, base in self._told.items() if base not in UNTOLD}
         if self.original is not None:
             known = {self.original.location.name: self.original.location.base} | known
         (title, base), *others = known.items() or [("", "")]
@@ -133,7 +150,8 @@ class Task:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on what of the adapters goes unused."""
-        return tuple(told_of(file) for file in self.files if file.unmatched)
+        lost = [f"What was made has no {', no '.join(f.embeddings)} of {f.title}." for f in self.files if f.embeddings]
+        return (*(told_of(file) for file in self.files if file.unmatched), *lost)
 
     def stack(self) -> list[Weighted]:
         """The adapters with their weights."""
@@ -224,7 +242,7 @@ def _resize(task: Task) -> tuple[str, ...]:
 def _respell(task: Task) -> tuple[str, ...]:
     (file,), (weights,) = task.files, task.opened
     made = respelled(file, weights, task.base, task.order.spelling)
-    return _write(task, made, made.metadata)
+    return task.taken + _write(task, made, made.metadata)
 
 
 def _checkpoints(task: Task) -> list[Original]:

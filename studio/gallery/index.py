@@ -86,7 +86,7 @@ class Gallery:
         Raises: StorageError, if the disk is full or the folder cannot be written.
         """
         made = Made(
-            params=replace(params, count=1),
+            params=params,
             owner=owner,
             job_id=job_id,
             created=time.time(),
@@ -96,7 +96,7 @@ class Gallery:
         saved: list[str] = []
         try:
             rows = [
-                self._save(image, replace(made, params=replace(made.params, seed=image.seed)), saved)
+                self._save(image, replace(made, params=params.picture(image.seed - params.seed)), saved)
                 for image in images
             ]
             return self._items(self._insert(rows))
@@ -107,7 +107,6 @@ class Gallery:
 
     def _save(self, image: RawImage, made: Made, saved: list[str]) -> tuple[object, ...]:
         picture = Image.frombytes("RGB", (image.width, image.height), image.rgb)
-        made = replace(made, params=replace(made.params, seed=image.seed))
         name = self._next_name(made)
         saved.append(name)
         write_whole(self._file(name), encode_png(picture, made))

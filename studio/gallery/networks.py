@@ -11,7 +11,7 @@ from studio.prompts.networks import NetworkTag, read_networks
 HASH_LENGTH = 10  # of a file's sha256, as other programs and sites look it up (AutoV2)
 LORA_HASHES, EMBEDDING_HASHES = "Lora hashes", "TI hashes"
 TAGS = {"lora": "lora", "hypernetwork": "hypernet"}
-FIELDS = ("name", "kind", "weight", "text_weight", "start", "end", "curve")
+FIELDS = ("name", "kind", "weight", "text_weight", "start", "end", "curve", "rank")
 
 
 def with_tags(params: GenerationParams) -> str:
@@ -26,7 +26,8 @@ def tag_of(ref: AdapterRef) -> str:
         weights.insert(0, number(ref.text_weight))
     plain = AdapterRef(name=ref.name)
     ours = [f"{n}={getattr(ref, n)}" for n in ("start", "end", "curve") if getattr(ref, n) != getattr(plain, n)]
-    return f"<{':'.join([TAGS[ref.kind], _clean(ref.name), *weights, *ours])}>"
+    rank = [f"dyn={ref.rank}"] if ref.rank is not None else []
+    return f"<{':'.join([TAGS[ref.kind], _clean(ref.name), *weights, *rank, *ours])}>"
 
 
 def hashes(params: GenerationParams) -> dict[str, str | None]:

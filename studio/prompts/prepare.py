@@ -1,7 +1,7 @@
 """From what was typed to what is said: styles, comments, wildcards and tags, in that order."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from studio.prompts.check import complaints
 from studio.prompts.comments import strip_comments
@@ -49,3 +49,17 @@ def prepare(prompt: str, negative_prompt: str, seed: int, sources: Sources | Non
         notes.append(f"{unsaid.tags[0].written[:80]} in the negative prompt switches nothing on; it was left out.")
     notes += [*complaints(said.text), *complaints(unsaid.text, negative=True)]
     return Prepared(prompt=said.text, negative_prompt=unsaid.text, tags=said.tags, warnings=tuple(dict.fromkeys(notes)))
+
+
+def prepare_each(
+    prompt: str, negative_prompt: str, seeds: Sequence[int], sources: Sources | None = None
+) -> list[Prepared]:
+    """What `prepare` makes for each picture, by its seed; the first one's adapters are for all of them.
+
+    The first has the notes of all, and one if another picture's draw names other adapters: a job has one stack.
+    """
+    each = [prepare(prompt, negative_prompt, seed, sources) for seed in seeds]
+    notes = dict.fromkeys(note for one in each for note in one.warnings)
+    if any(one.tags != each[0].tags for one in each):
+        notes["The prompt draws adapters too: all pictures of a job have those of the first."] = None
+    return [replace(each[0], warnings=tuple(notes)), *each[1:]]

@@ -11,15 +11,16 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
 )
+from PIL import Image
 from torch._dynamo.testing import CompileCounter
 
 from studio.engine.conditions import to_unit_range
-from studio.engine.generate import CancelledError, Watch, decode, encode
+from studio.engine.generate import CancelledError, Watch, batches_of, decode, encode
 from studio.engine.turbo import Turbo
 from studio.engine.units.controlnet import ControlNetUnit
 from studio.engine.units.unit import Residuals, StepInput
 from studio.errors import ModelNotFoundError
-from studio.params import WEIGHTINGS, ControlUnit
+from studio.params import WEIGHTINGS, ControlUnit, Region
 from studio.registry import load_registry
 from tests import tiny
 from tests.engine.conftest import house, mask, photo
@@ -250,6 +251,43 @@ def test_cancelling_ends_at_that_step_and_leaves_the_model_as_it_was(engine, mod
         engine.generate(tiny.params(controls=(CONTROL,)), models, Watch(step=stop_at_two))
     assert steps == [1, 2]
     assert np.array_equal(engine.generate(tiny.params(), models).pictures[0], before)
+
+
+def test_pictures_of_a_job_may_be_told_different_words_and_each_is_as_if_made_alone(engine, models):
+    said = ("a cup", "a cup", "a red tree")
+    params = tiny.params(count=3, prompt="a cup", prompts=said)
+    together = engine.generate(params, models)
+    assert together.seeds == [params.seed, params.seed + 1, params.seed + 2]
+    for index, picture in enumerate(together.pictures):
+        alone = engine.generate(params.picture(index), models).pictures[0]
+        assert np.abs(picture.astype(int) - alone).max() <= 1
+    assert params.picture(2).prompt == "a red tree"
+
+
+def test_regions_may_say_something_else_in_each_picture(engine, models):
+    halves = Image.new("RGB", (tiny.SIZE, tiny.SIZE), "#ff0000")
+    halves.paste((0, 0, 255), (tiny.SIZE // 2, 0, tiny.SIZE, tiny.SIZE))
+    shown = replace(engine, load_image=lambda _: halves)
+    regions = (Region(color="#ff0000", words="a cup"), Region(color="#0000ff"))
+    control = ControlUnit(kind="regions", map="halves", regions=regions)
+    params = tiny.params(count=3, controls=(control,), regional=(("a cup", ""), ("a cup", ""), ("a red tree", "fog")))
+    together = shown.generate(params, models)
+    for index, picture in enumerate(together.pictures):
+        alone = shown.generate(params.picture(index), models).pictures[0]
+        assert np.abs(picture.astype(int) - alone).max() <= 1
+    other = shown.generate(replace(params, regional=()), models).pictures
+    assert np.array_equal(together.pictures[0], other[0])
+    assert not np.array_equal(together.pictures[2], other[2])
+
+
+def test_neighbours_with_the_same_words_share_a_batch():
+    said = [("a", "")] * 6 + [("b", "")] + [("a", "")]
+    assert [(list(batch.pictures), batch.words[0]) for batch in batches_of(said)] == [
+        ([0, 1, 2, 3], "a"),
+        ([4, 5], "a"),
+        ([6], "b"),
+        ([7], "a"),
+    ]
 
 
 def test_turbo_computes_later_pictures_in_compiled_code_and_another_checkpoint_needs_none_anew(engine, models):

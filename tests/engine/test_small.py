@@ -19,7 +19,7 @@ def with_file(models, tmp_path):
     known = dict(models)
 
     def add(held, kind="hypernetwork", name="oil"):
-        ending, save = (".safetensors", save_file) if kind == "embedding" else (".pt", torch.save)
+        ending, save = (".pt", torch.save) if kind == "hypernetwork" else (".safetensors", save_file)
         save(held, tmp_path / f"{name}{ending}")
         known[f"id-{name}"] = ModelLocation(name, f"id-{name}", str(tmp_path / f"{name}{ending}"), kind, "tiny")
         return known
@@ -131,3 +131,64 @@ def test_a_hypernetwork_goes_with_an_embedding(engine, with_file):
     named = tiny.params(prompt="oil", embeddings=(EmbeddingRef(name="oil", id="id-oil"),))
     both = replace(named, adapters=worn("wax").adapters)
     assert not np.array_equal(picture(engine, both, files), picture(engine, named, files))
+
+
+def lora_with(rows, role="emb_params", word="oil"):
+    """A LoRA that changes next to nothing, with an embedding inside."""
+    down, up = torch.zeros(1, tiny.HIDDEN), torch.zeros(tiny.HIDDEN, 1)
+    stem = "unet.up_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    tensors = {f"{stem}.lora_A.weight": down, f"{stem}.lora_B.weight": up}
+    return tensors | {f"bundle_emb.{word}.{role}": rows}
+
+
+def with_lora(params, *names, **changed):
+    refs = tuple(AdapterRef(name=name, id=f"id-{name}", **changed) for name in names)
+    return replace(params, adapters=refs)
+
+
+@pytest.mark.parametrize("role", ["emb_params", "string_to_param.*", "clip_l"])
+def test_an_embedding_inside_of_a_lora_speaks_while_that_is_in_the_stack(engine, models, with_file, role):
+    rows = torch.randn(2, tiny.HIDDEN)
+    with_file({"emb_params": rows}, "embedding")
+    files = with_file(lora_with(rows, role=role), "lora", "wax")
+    prompt = tiny.params(prompt="a cat oil", negative_prompt="no")
+    without = picture(engine, prompt, models)
+    alone = replace(prompt, embeddings=(EmbeddingRef(name="oil", id="id-oil"),))
+    made = engine.generate(with_lora(prompt, "wax"), files)
+    assert np.array_equal(made.pictures[0], picture(engine, alone, files))
+    assert not np.array_equal(made.pictures[0], without)
+    assert not made.warnings
+    assert np.array_equal(picture(engine, prompt, files), without)
+
+
+def test_an_embedding_inside_that_nobody_names_says_nothing(engine, models, with_file):
+    files = with_file(lora_with(torch.randn(2, tiny.HIDDEN)), "lora", "wax")
+    prompt = tiny.params(prompt="a cat")
+    assert np.array_equal(picture(engine, with_lora(prompt, "wax"), files), picture(engine, prompt, models))
+
+
+def test_two_of_one_name_are_told_and_the_first_is_used(engine, with_file):
+    with_file(lora_with(torch.randn(2, tiny.HIDDEN)), "lora", "wax")
+    with_file(lora_with(torch.randn(2, tiny.HIDDEN), word="Oil"), "lora", "clay")
+    files = with_file({"emb_params": torch.randn(2, tiny.HIDDEN)}, "embedding")
+    prompt = tiny.params(prompt="oil")
+    both = engine.generate(with_lora(prompt, "wax", "clay"), files)
+    assert np.array_equal(both.pictures[0], picture(engine, with_lora(prompt, "wax"), files))
+    assert both.warnings == ["The embedding Oil in clay.safetensors is passed over; that of wax.safetensors is used."]
+    named = replace(prompt, embeddings=(EmbeddingRef(name="oil", id="id-oil"),))
+    (said,) = engine.generate(with_lora(named, "wax"), files).warnings
+    assert said == "The embedding oil in wax.safetensors is passed over; that of a file of its own is used."
+
+
+def test_an_embedding_inside_of_another_width_is_refused_where_it_is_named(engine, with_file):
+    files = with_file(lora_with(torch.ones(1, 768)), "lora", "wax")
+    with pytest.raises(BaseModelMismatchError, match="oil was made for a text encoder of width 768"):
+        engine.generate(with_lora(tiny.params(prompt="oil"), "wax"), files)
+    (said,) = engine.generate(with_lora(tiny.params(prompt="cat"), "wax"), files).warnings
+    assert "bundle_emb.oil.emb_params is an embedding of width 768, and the text encoders here read width 16" in said
+
+
+def test_an_embedding_inside_that_is_no_numbers_ends_the_job_with_a_sentence(engine, with_file):
+    files = with_file(lora_with(torch.full((1, tiny.HIDDEN), float("nan"))), "lora", "wax")
+    with pytest.raises(ModelNotFoundError, match=r"oil in wax\.safetensors holds numbers that are not finite"):
+        engine.generate(with_lora(tiny.params(prompt="oil"), "wax"), files)

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from studio.adapters.delta import LowRank
 from studio.adapters.file import read_adapter
@@ -106,6 +106,13 @@ def test_merged_and_then_baked_is_both_baked(use, folder, tmp_path):
     assert again["inputs"][1]["recipe"]["tool"] == "merge-loras"
 
 
+def test_embeddings_inside_of_a_file_are_told_to_be_lost(use, folder):
+    inside = load_file(folder / "a.safetensors") | {"bundle_emb.cat.emb_params": torch.ones(1, tiny.HIDDEN)}
+    save_file(inside, folder / "inside.safetensors")
+    said, _ = use("merge-loras", "inside.safetensors", "b.safetensors")
+    assert said["notes"] == ["What was made has no cat of inside.safetensors."]
+
+
 def test_baked_is_worn_to_the_bit(use, folder):
     baked = bake(use, "a.safetensors", out="m", weights=((0.6, 0.6),))
     store = Store(torch.device("cpu"), torch.float32, "sdpa")
@@ -154,6 +161,20 @@ def test_there_and_back_is_the_same(use, folder, name, there, back):
     before, after = (read_header(file) for file in (folder / f"{name}.safetensors", out))
     assert (after.tensors, after.metadata) == (before.tensors, before.metadata)
     assert contents(out) == contents(folder / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize(("name", "there", "back"), [("a", "peft", "kohya"), ("peft", "kohya", "peft")])
+def test_a_file_that_does_not_say_what_it_is_for_is_taken_for_the_checkpoints(use, folder, tmp_path, name, there, back):
+    whole, bare = open_weights(folder / f"{name}.safetensors"), folder / f"bare-{name}.safetensors"
+    kept = {key: text for key, text in whole.metadata.items() if key != "maquette.base"}
+    write_tensors(bare, {key: (shape, [whole.tensor(key)]) for key, shape in whole.shapes.items()}, kept)
+    last, between = use("respell", bare.name, spelling=there, out="x.safetensors")
+    assert last["notes"] == [f"{bare.name} does not say what it is for; it was taken to be for base."]
+    assert read_header(between).metadata["maquette.base"] == "starter-tiny"
+    _, out = use("respell", between, spelling=back, out="y.safetensors")
+    assert (read_header(out).metadata, contents(out)) == (kept, contents(bare))
+    last, _ = use("respell", bare.name, spelling=there, out="z.safetensors", checkpoint="")
+    assert "is for a base model that is not known" in last["error"]
 
 
 def test_checkpoints_are_mixed_and_differences_added(use, folder, tmp_path):

@@ -141,6 +141,17 @@ LORAS = {
     "lora-oft-sd1": Case(
         "lora", "sd1", lora("sd1", "oft"), family="oft", usable=True, metadata={"ss_base_model_version": "sd_v1"}
     ),
+    **{
+        f"lora-{base}-{sort}": Case(
+            "lora", base, lora(base, sort, start="base_model.model.unet."), family=sort.partition("-")[0], usable=True
+        )
+        for base in ("sd1", "sd2", "sdxl")
+        for sort in ("oft-peft", "oft-named", "boft-peft", "boft-named")
+    },
+    "lora-oft-onetrainer": Case("lora", "sd1", lora("sd1", "oft-peft"), family="oft", usable=True),
+    "lora-oft-shared": Case("lora", "sdxl", lora("sdxl", "oft-shared"), family="oft", usable=True),
+    "lora-oft-diag": Case("lora", "sdxl", lora("sdxl", "oft-diag"), family="oft", usable=True),
+    "lora-boft-diag": Case("lora", "sdxl", lora("sdxl", "boft-diag"), family="boft", usable=True),
     "lora-ldm-names": Case("lora", "sdxl", lora("sdxl", spelling=LDM, texted=True), family="lora", usable=True),
     "lora-texts": Case("lora", "sd2", lora("sd2", texted=True), family="lora", usable=True),
     "lora-locon": Case("lora", "sd1", headers.kernels("sd1"), family="locon", usable=True),

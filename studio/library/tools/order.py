@@ -15,6 +15,7 @@ from studio.library.tools.table import BY_NAME, Field, Tool, usual_share
 
 SUFFIX = ".safetensors"
 FILES_MAX = 100
+UNTOLD = ("", "unknown")
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,14 @@ def read_plan(body: Mapping[str, Any], library: Library, models: Path) -> Plan:
 
 
 def checkpoint_for(base: str, library: Library) -> ModelEntry | None:
-    """What tells the layers of adapters for that base model: None for one that is well known, or if there is none."""
+    """What tells the layers of adapters for that base model: None for one that is well known, or if there is none.
+
+    An adapter that does not say what it is for, and whose shapes do not tell, may be a starter's.
+    """
     if base in PLANS:
         return None
-    return next((entry for entry in library.entries("checkpoint") if entry.base == base and entry.usable), None)
+    told = [entry for entry in library.entries("checkpoint") if entry.usable and entry.base not in PLANS]
+    return next((entry for entry in told if base in (entry.base, *UNTOLD)), None)
 
 
 def read_block(text: str) -> tuple[str, float]:

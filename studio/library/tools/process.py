@@ -20,7 +20,11 @@ Child = subprocess.Popen[str]
 
 
 def run_tool(
-    order: Mapping[str, Any], device: str, told: Told, began: Callable[[Child], None] = lambda _child: None
+    order: Mapping[str, Any],
+    device: str,
+    told: Told = lambda _done, _total: None,
+    began: Callable[[Child], None] = lambda _child: None,
+    module: str = "studio.engine.tools",
 ) -> dict[str, Any]:
     """Carry out an order; the child's last line, {path, notes} or {error, hint, field, wrong_use}.
 
@@ -28,11 +32,12 @@ def run_tool(
         device: As in the settings; "cpu" hides graphics cards from the child.
         told: Hears how far it is: done, of how much.
         began: Gets the process, which may be ended at any time.
+        module: What is run; it takes the order as JSON.
     Raises: StudioError, if it ended without such a line. Nothing half-made stays then.
     """
     path = os.pathsep.join([str(BUILTIN), os.environ.get("PYTHONPATH", "")])
     hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
-    command = [sys.executable, "-m", "studio.engine.tools", json.dumps(order)]
+    command = [sys.executable, "-m", module, json.dumps(order)]
     environment = {**os.environ, "PYTHONPATH": path, **hidden}
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as errors,

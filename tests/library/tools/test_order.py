@@ -4,7 +4,7 @@ from dataclasses import fields
 import pytest
 
 from studio.errors import InvalidRequestError
-from studio.library.tools.order import read_plan
+from studio.library.tools.order import checkpoint_for, read_plan
 from studio.library.tools.table import TOOLS
 
 
@@ -37,6 +37,11 @@ def test_a_well_known_base_needs_no_checkpoint(library, models):
     told = order(library, models, tool="resize", files=["huge"])
     assert (told["checkpoint"], told["rank"]) == ("", 16)
     assert "weights" not in told
+
+
+@pytest.mark.parametrize(("base", "found"), [("starter-0ff5dfae", True), ("unknown", True), ("", True), ("sd1", False)])
+def test_what_does_not_say_its_base_may_be_a_starters(library, base, found):
+    assert checkpoint_for(base, library) == (desk(library) if found else None)
 
 
 def test_a_checkpoint_comes_out_in_the_form_of_the_first(library, models):

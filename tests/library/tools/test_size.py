@@ -36,5 +36,5 @@ def test_the_sentence_says_what_comes_out(library, models):
     plan = read_plan({"tool": "merge-loras", "files": ["ink", "oil"], "energy": 0.9, "name": "both"}, library, models)
     text, _ = about(plan)
     assert text == (
-        "One LoRA that does at a weight of 1 what these 2 LoRAs do at their weights: both.safetensors, at most 0.0 MB."
+        "One LoRA that does at a weight of 1 what these 2 LoRAs do at their weights: both.safetensors, at most 5.1 KB."
     )
