@@ -4,6 +4,7 @@ import gc
 import statistics
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import psutil
@@ -56,12 +57,14 @@ def dry_run(params: TrainingParams, lesson: Lesson, manner: Manner) -> DryRun:
     """
     trained = lesson.method.trained
     stepper = Stepper(params, lesson)
-    meter: Meter = CudaMeter(stepper.device) if stepper.device.type == "cuda" else HostMeter()
+    host = HostMeter()
+    meter: Meter = CudaMeter(stepper.device) if stepper.device.type == "cuda" else host
     sharing = ranks.WORLD if stepper.device.type == "cpu" else 1
     free, held = device_memory(stepper.device).available // sharing, meter.begin()
     kept = {name: value.detach().to("cpu", copy=True) for name, value in trained.state_dict().items()}
     try:
-        seconds = _step_seconds(params, stepper, manner)
+        optimizer = build_optimizer(params, lesson.method.groups())
+        seconds = _step_seconds(params, _Trial(stepper, manner, optimizer, host.look))
     finally:
         peak = meter.peak()
         stepper.forget()
@@ -72,18 +75,23 @@ def dry_run(params: TrainingParams, lesson: Lesson, manner: Manner) -> DryRun:
 
 @dataclass
 class HostMeter:
-    """The process's memory, watched by a thread: what an allocator gives back between two steps is seen too."""
+    """The process's memory, watched by a thread: what an allocator gives back between two steps is seen too.
+
+    A thread may come late; whoever knows when much is held calls `look`.
+    """
 
     _most: int = 0
     _done: threading.Event = field(default_factory=threading.Event)
     _watch: threading.Thread | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _process: psutil.Process = field(default_factory=psutil.Process)
 
     def begin(self) -> int:
         """What is held now; the peak is counted from here on. Garbage goes first: what it gives back while steps are
         taken would hide what they take."""
         gc.collect()
-        self._most = held = held_by(psutil.Process())
-        self._watch = threading.Thread(target=self._look, daemon=True)
+        self._most = held = held_by(self._process)
+        self._watch = threading.Thread(target=self._keep_looking, daemon=True)
         self._watch.start()
         return held
 
@@ -94,10 +102,14 @@ class HostMeter:
             self._watch.join()
         return self._most
 
-    def _look(self) -> None:
-        process = psutil.Process()
+    def look(self) -> None:
+        """Count what is held at this moment."""
+        with self._lock:
+            self._most = max(self._most, held_by(self._process))
+
+    def _keep_looking(self) -> None:
         while not self._done.wait(LOOK_EVERY):
-            self._most = max(self._most, held_by(process))
+            self.look()
 
 
 def held_by(process: psutil.Process) -> int:
@@ -107,36 +119,45 @@ def held_by(process: psutil.Process) -> int:
     return told.rss - getattr(told, "shared", 0)
 
 
-def _step_seconds(params: TrainingParams, stepper: Stepper, manner: Manner) -> float:
+@dataclass(frozen=True)
+class _Trial:
+    """Steps with an optimizer of their own. look: Called when a step holds all that outlives its sums."""
+
+    stepper: Stepper
+    manner: Manner
+    optimizer: torch.optim.Optimizer
+    look: Callable[[], None]
+
+    def median(self, step: int) -> float:
+        """Seconds of a step there: of a few, after one that sets things up."""
+        times = [self._seconds(step)]
+        if times[0] < WEARY:
+            times = [self._seconds(step)]
+        while times[0] < SLOW and len(times) < STEPS_MOST and (len(times) < STEPS_LEAST or sum(times) < ENOUGH):
+            times.append(self._seconds(step))
+        return statistics.median(times)
+
+    def _seconds(self, step: int) -> float:
+        began = time.perf_counter()
+        try:
+            short = self.stepper.gradients(step, self.manner).short
+            if not short:
+                self.optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            short = True
+        if any(ranks.total([float(short)])):
+            raise OutOfMemoryError("There is too little memory for one step with these settings.")
+        self.stepper.lesson.method.after_step()
+        took = time.perf_counter() - began
+        self.look()
+        self.stepper.forget()
+        return ranks.agreed(took)  # so that every process takes as many steps
+
+
+def _step_seconds(params: TrainingParams, trial: _Trial) -> float:
     """Both ends by their shares: a pivotal run's first stage is as long as its params say."""
-    optimizer = build_optimizer(params, stepper.lesson.method.groups())
-    first, last = (_median(stepper, step, manner, optimizer) for step in (0, params.steps - 1))
+    first, last = (trial.median(step) for step in (0, params.steps - 1))
     share = params.inversion_share if params.method == "pivotal" else 0.5
     return share * first + (1 - share) * last
-
-
-def _median(stepper: Stepper, step: int, manner: Manner, optimizer: torch.optim.Optimizer) -> float:
-    """Of a few steps, after one that sets things up."""
-    times = [_seconds(stepper, step, manner, optimizer)]
-    if times[0] < WEARY:
-        times = [_seconds(stepper, step, manner, optimizer)]
-    while times[0] < SLOW and len(times) < STEPS_MOST and (len(times) < STEPS_LEAST or sum(times) < ENOUGH):
-        times.append(_seconds(stepper, step, manner, optimizer))
-    return statistics.median(times)
-
-
-def _seconds(stepper: Stepper, step: int, manner: Manner, optimizer: torch.optim.Optimizer) -> float:
-    began = time.perf_counter()
-    try:
-        short = stepper.gradients(step, manner).short
-        if not short:
-            optimizer.step()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        short = True
-    if any(ranks.total([float(short)])):
-        raise OutOfMemoryError("There is too little memory for one step with these settings.")
-    stepper.lesson.method.after_step()
-    stepper.forget()
-    return ranks.agreed(time.perf_counter() - began)  # so that every process takes as many steps

@@ -115,8 +115,10 @@ def test_what_nobody_holds_any_more_is_gone_before_it_is_measured():
         gc.enable()
 
 
-def test_the_memory_of_a_step_is_that_of_its_parts(tmp_path):
+@pytest.mark.parametrize("every", [dry.LOOK_EVERY, 60.0], ids=["watched", "a watch that comes too late"])
+def test_the_memory_of_a_step_is_that_of_its_parts(tmp_path, monkeypatch, every):
     """A wide layer: gradients and AdamW's two averages are three times its weights."""
+    monkeypatch.setattr(dry, "LOOK_EVERY", every)
     run = session(tmp_path)
     wide = torch.nn.Linear(3000, 3000, bias=False)  # 36 MB
 
@@ -131,4 +133,5 @@ def test_the_memory_of_a_step_is_that_of_its_parts(tmp_path):
             return noisy * self.trained.weight.sum()
 
     run.lesson.method.__class__, run.lesson.method.trained = Wide, wide
-    assert 3 * 36e6 <= run.rehearse().growth <= 5.5 * 36e6
+    given_back = 1e6  # by others of the process meanwhile, at most
+    assert 3 * 36e6 - given_back <= run.rehearse().growth <= 5.5 * 36e6
