@@ -62,6 +62,7 @@ window.maquette.modelPicker = (() => {
       show(said);
     }
     function show(said) {
+      if (M.waits(list, () => show(said))) return;
       at = -1;
       box.removeAttribute("aria-activedescendant");
       list.replaceChildren(

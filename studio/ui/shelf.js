@@ -91,6 +91,7 @@ window.maquetteShelf = (() => {
     sentinel.dataset.busy = "";
     try {
       const page = await M.call("GET", `adapters?${query}`);
+      await new Promise((go) => M.waits(grid, go) || go());
       if (mine !== turn) return;
       if (!loaded) grid.replaceChildren();
       grid.append(...page.adapters.map(card));

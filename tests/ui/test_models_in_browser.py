@@ -196,6 +196,18 @@ def test_the_wall_works_with_the_keyboard_alone(library):
     assert library.evaluate("document.activeElement.querySelector('.mq-model-name')?.textContent") == name
 
 
+def test_a_card_that_is_drawn_anew_while_it_is_pressed_opens(library):
+    search(library, "style-014", 1)
+    box = library.locator("#models .mq-model-open").bounding_box()
+    library.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    library.mouse.down()
+    with library.expect_response("**/api/v1/models?*"):
+        library.evaluate("() => window.maquette.emit('checkpoint')")
+    library.wait_for_timeout(300)  # the answer would be shown by now
+    library.mouse.up()
+    library.wait_for_selector(".mq-details h2:has-text('style-014')")
+
+
 def test_notes_and_tags_save_themselves(library, served):
     show(library, "style-011")
     library.fill("#model-tags", "ink, night")

@@ -144,6 +144,7 @@ async function fetchRows() {
   showRows();
 }
 function showRows() {
+  if (M.waits(list, showRows)) return;
   none.hidden = !none.textContent;
   list.replaceChildren(
     ...rows.map((row, index) =>

@@ -115,6 +115,7 @@ async function more() {
   }
 }
 function reload() {
+  if (M.waits(grid, reload)) return;
   turn++;
   items = [];
   done = loading = false;
@@ -126,6 +127,7 @@ function reload() {
 
 // ---- showing: only the rows near the view are in the DOM
 function layout() {
+  if (M.waits(grid, layout)) return;
   const width = grid.clientWidth,
     wanted = +size.value;
   if (!width) return;

@@ -14,6 +14,7 @@ let row = null,
   body = null;
 
 // ---- opening and closing
+const renew = () => row && show();
 async function open(chosen) {
   if (row?.key !== chosen.key) correcting = false;
   await save();
@@ -26,7 +27,7 @@ async function open(chosen) {
     const full = await M.call("GET", `models/${chosen.key}${query}`);
     if (row?.key !== chosen.key) return;
     row = { ...row, misfit: "", ...full, full: true };
-    show();
+    if (!M.waits(panel, renew)) renew();
   } catch (error) {
     if (row?.key === chosen.key) body?.append(el("p", { class: "mq-notice", role: "alert", text: error.message }));
   }

@@ -131,6 +131,7 @@ function eachRow(change) {
 
 // ---- counts, as buttons and choices
 function showCounts(counts) {
+  if (M.waits(kinds, () => showCounts(counts))) return;
   const order = Object.entries(counts.kind ?? {}).sort((a, b) => M.kinds.indexOf(a[0]) - M.kinds.indexOf(b[0]));
   const kindButton = (kind, text, count) =>
     el(
@@ -169,6 +170,7 @@ function showCounts(counts) {
 
 // ---- showing: only the rows near the view are in the DOM
 function layout() {
+  if (M.waits(grid, layout)) return;
   const width = grid.clientWidth;
   if (!width) return;
   columns = Math.max(2, Math.floor((width + GAP) / (176 + GAP)));
