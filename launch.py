@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 LOCKS = (ROOT / "studio" / "requirements.lock", ROOT / "tests" / "requirements.lock")
 OLDEST_PYTHON = (3, 11)
-TWO_AT_ONCE = ("-rfEs", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")  # the whole suite; browsers come last
+TWO_AT_ONCE = ("-rfEs", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")  # the whole suite, browsers last
 
 
 def main(arguments: list[str]) -> int:
