@@ -22,6 +22,7 @@ UNET = "unet."
 CANCELLED, BLOCK = 8, 64  # what has lost so many powers of two is summed in fp64; values looked at together
 EXPONENT, MAGNITUDE = {torch.bfloat16: 7, torch.float16: 10}, 0x7FFF  # where it begins among the bits; all but the sign
 TOGETHER = 2**15  # values that are summed so at once, so that memory stays small
+IN_CACHE = 2**18  # values that are looked at in turn: memory is read once, and the passes after that stay in the cache
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 CURVES: Mapping[str, Callable[[float], float]] = {
     "constant": lambda _x: 1.0,
@@ -153,12 +154,16 @@ def _sum_again_where_cancelled(target: Tensor, given: Tensor, terms: Terms) -> N
 
 
 def _cancelled(target: Tensor, given: Tensor) -> Tensor:
-    """Numbers of the values of which next to nothing is left, as far as exponents tell, and of all that are less.
+    """Numbers of the values of which next to nothing is left, as far as exponents tell, and of all that are less."""
+    parts = zip(target.flatten().split(IN_CACHE), given.flatten().split(IN_CACHE), strict=True)
+    return torch.cat([_cancelled_part(*part) + number * IN_CACHE for number, part in enumerate(parts)])
 
-    The bits of a positive float rise with its value. Blocks are looked at first: finding single values takes longer.
-    """
+
+def _cancelled_part(target: Tensor, given: Tensor) -> Tensor:
+    """The same for a part, (N,) each. The bits of a positive float rise with its value. Blocks are looked at first:
+    finding single values takes longer."""
     before = given.to(target.dtype).view(torch.int16) & MAGNITUDE
-    lost = before.sub_(target.view(torch.int16) & MAGNITUDE).reshape(-1, BLOCK if target.numel() % BLOCK == 0 else 1)
+    lost = before.sub_(target.view(torch.int16) & MAGNITUDE).view(-1, BLOCK if target.numel() % BLOCK == 0 else 1)
     most = CANCELLED << EXPONENT[target.dtype]
     some = (lost.amax(1) > most).nonzero()[:, 0]
     block, place = (lost[some] > most).nonzero(as_tuple=True)
