@@ -1,5 +1,6 @@
 """Our attention processor: one class for every layer, with the kernel behind it chosen once for the device."""
 
+import inspect
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -362,6 +363,10 @@ class Own:
     key: Tensor
     value: Tensor
     attended: Tensor
+
+
+# diffusers asks for it at every call, and finding it out takes as long as a small kernel.
+AttentionProcessor.__call__.__dict__["__signature__"] = inspect.signature(AttentionProcessor.__call__)
 
 
 def _mask_along(mask: Tensor, length: int) -> Tensor:
