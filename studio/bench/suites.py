@@ -194,6 +194,27 @@ def interleaved(runs: Sequence[Callable[[], None]], repeats: int = REPEATS) -> l
     return [statistics.median(values) for values in times]
 
 
+def paired(upper: Callable[[], float], lower: Callable[[], float], repeats: int) -> float:
+    """What `upper` gives over what `lower` gives, the median of neighbours: what slows a machine down for seconds slows
+    both of a pair. One pair warms up; each second one is the other way round."""
+    ratios: list[float] = []
+    for turn in range(repeats + 1):
+        found = {run: run() for run in ((upper, lower) if turn % 2 else (lower, upper))}
+        ratios.append(found[upper] / found[lower])
+    return statistics.median(ratios[1:])
+
+
+def seconds_of(run: Callable[[], None]) -> Callable[[], float]:
+    """The run, timed."""
+
+    def timed() -> float:
+        started = time.perf_counter()
+        run()
+        return time.perf_counter() - started
+
+    return timed
+
+
 def alternating(rows: Sequence[tuple[Callable[[], None], Callable[[], None]]], repeats: int) -> list[float]:
     """As `interleaved`, for runs that are each prepared by what is not timed."""
     times: list[list[float]] = [[] for _ in rows]

@@ -8,6 +8,7 @@ from studio.bench.control.shares import gain, measured, resampled
 from studio.bench.control.sheet import LEFT, TILE, Strip, draw_people, seen_by, write_sheet
 from studio.bench.control.suite import CONTROLS, Look, Trial, above, check, control_figures, kept_figures, share
 from studio.bench.figures import SCENES, Figure, Options
+from studio.bench.suites import paired
 from studio.engine.denoise import Step
 from studio.errors import InvalidRequestError
 from studio.skeleton import JOINTS
@@ -102,6 +103,15 @@ def test_the_first_step_of_a_picture_is_not_timed():
             watch.step(Step(index, 5, torch.zeros(1)), index, 5, None)
     assert len(clock.seconds) == 2 * 4
     assert min(clock.seconds) >= 0
+
+
+def test_what_slows_a_machine_for_a_while_leaves_the_ratio_of_neighbours_as_it_is():
+    load = iter([9, 9, 1, 1, 1, 1, 2, 2, 2, 2, 4, 4])  # two runs each; the first pair warms up
+    run = {"upper": lambda: 3.0 * next(load), "lower": lambda: 2.0 * next(load)}
+    assert paired(run["upper"], run["lower"], repeats=5) == 1.5
+    order = []
+    paired(lambda: order.append("upper") or 1.0, lambda: order.append("lower") or 1.0, repeats=2)
+    assert order == ["lower", "upper", "upper", "lower", "lower", "upper"]
 
 
 def test_a_missing_joint_is_not_drawn():

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from studio.bench.engine import (
 )
 from studio.bench.engine import parts as parts_of
 from studio.bench.figures import Figure
-from studio.bench.suites import interleaved
+from studio.bench.suites import paired, seconds_of
 from studio.engine import generate as engine_module
 from studio.engine.attention import AttentionProcessor
 from studio.engine.conditions import see, to_unit_range
@@ -43,7 +44,7 @@ from studio.messages import ModelLocation
 from studio.params import ControlUnit
 from studio.settings import Settings
 
-REPEATS, SD15_REPEATS, THEIRS_REPEATS = 15, 3, 7  # a pair in SD 1.5's shapes takes 13 s on two cores
+REPEATS, SD15_REPEATS, THEIRS_REPEATS = 31, 3, 21  # a pair in SD 1.5's shapes takes 13 s on two cores
 ENDS, CALLS = 0.4, 8  # of 20 steps
 FOLDERS = {"controlnet-scribble": "controlnet", "ip-adapter": "ip_adapter", "clip": "image_encoder"}
 ADAPTERS = ("t2i-adapter-scribble", "t2i-adapter-depth", "t2i-adapter-pose")
@@ -77,8 +78,8 @@ def cost_figures(settings: Settings, pack: Path) -> dict[str, Figure]:
     }
     figures["a step with one ControlNet / without, SD 1.5 shapes"] = Figure(step_ratio(random_sd15(settings)), "x")
     if adapted := with_adapter(bench):
-        without, with_it = interleaved([picture(adapted, plain=True), picture(adapted)], REPEATS)
-        figures["a picture with one T2I-Adapter / without"] = Figure(with_it / without, "x", 1.05)
+        ratio = paired(seconds_of(picture(adapted)), seconds_of(picture(adapted, plain=True)), REPEATS)
+        figures["a picture with one T2I-Adapter / without"] = Figure(ratio, "x", 1.05)
     return figures | diffusers_figures(settings, pack, bench)
 
 
@@ -89,20 +90,22 @@ def diffusers_figures(settings: Settings, pack: Path, bench: Bench) -> dict[str,
     for name, case in control_cases(exact).items():
         figures[f"latents against diffusers, {name}"] = Figure(relative_error(exact, *case), "relative", 1e-4)
     for name, case in control_cases(bench).items():
-        times = interleaved([picture(replace(bench, params=case[0])), theirs(bench, case)], THEIRS_REPEATS)
-        figures[f"diffusers {name} pipeline / ours"] = Figure(times[1] / times[0], "x", 1.0, "higher")
+        ours = seconds_of(picture(replace(bench, params=case[0])))
+        ratio = paired(seconds_of(theirs(bench, case)), ours, THEIRS_REPEATS)
+        figures[f"diffusers {name} pipeline / ours"] = Figure(ratio, "x", 1.0, "higher")
     return figures
 
 
 def step_ratio(bench: Bench) -> float:
-    """The median step with the ControlNet over the median step without; pictures in turn."""
-    with_it, without = Clock(), Clock()
+    """The median step of a picture with the ControlNet over that of one without."""
+
+    def step(*, plain: bool) -> float:
+        clock = Clock()
+        picture(bench, plain=plain, watch=clock.watch())()
+        return statistics.median(clock.seconds)
+
     repeats = SD15_REPEATS if bench.params.num_inference_steps == SD15_STEPS else REPEATS
-    interleaved(
-        [picture(bench, watch=with_it.watch()), picture(bench, plain=True, watch=without.watch())],
-        repeats,
-    )
-    return statistics.median(with_it.seconds) / statistics.median(without.seconds)
+    return paired(partial(step, plain=False), partial(step, plain=True), repeats)
 
 
 def picture(bench: Bench, *, plain: bool = False, watch: Watch | None = None) -> Callable[[], None]:
