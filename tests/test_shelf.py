@@ -78,7 +78,9 @@ def test_of_ten_thousand_only_those_of_the_page_are_described(shelf, monkeypatch
     many = shelf.library.entries("lora") * 5000
     monkeypatch.setattr(shelf.library, "entries", lambda kind=None: many)
     row, described = Shelf.row, []
-    monkeypatch.setattr(Shelf, "row", lambda self, entry, *rest: described.append(entry.name) or row(self, entry, *rest))
+    monkeypatch.setattr(
+        Shelf, "row", lambda self, entry, *rest: described.append(entry.name) or row(self, entry, *rest)
+    )
     assert shelf.page(Wanted(checkpoint="", text="ink", limit=60), LOCAL_USER)["total"] == 5000
     assert described == ["ink"] * 60
 
