@@ -62,7 +62,8 @@ def dry_run(params: TrainingParams, lesson: Lesson, manner: Manner) -> DryRun:
     host = HostMeter()
     meter: Meter = CudaMeter(stepper.device) if stepper.device.type == "cuda" else host
     sharing = ranks.WORLD if stepper.device.type == "cpu" else 1
-    free, held = device_memory(stepper.device).available // sharing, meter.begin()
+    held = meter.begin()  # first: what it gives back is free
+    free = device_memory(stepper.device).available // sharing
     kept = {name: value.detach().to("cpu", copy=True) for name, value in trained.state_dict().items()}
     try:
         optimizer = build_optimizer(params, lesson.method.groups())
