@@ -52,6 +52,7 @@ class Handler(BaseHTTPRequestHandler):
         answer = answer.pop(0) if isinstance(answer, list) and len(answer) > 1 else answer
         answer = answer[0] if isinstance(answer, list) else answer
         body, status, headers = answer.body, answer.status, dict(answer.headers)
+        cut = answer.cuts.pop(0) if answer.cuts else None  # before the client, who may go on at once, hears anything
         start = self.start_of(answer)
         if start is not None:
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
@@ -64,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
             if value:
                 self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body[: answer.cuts.pop(0)] if answer.cuts else body)
+        self.wfile.write(body[:cut])
         if answer.hangs:
             self.wfile.flush()
             self.server.closing.wait(20)
