@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from studio.engine.kept_words import KeptWords
 from studio.engine.precision import device_name, installed, keep_choice, known_choices
 from studio.engine.regional import Regions, grid_of
 
@@ -251,12 +252,14 @@ class Slots:
             from the layer and both (B, length, width) to both.
         regions: Words of its own that each part of the picture hears, in cross-attention.
         references: Hidden states of other pictures, for self-attention.
+        words: Keys and values of the words, which are kept from step to step; a hypernetwork hides them.
     """
 
     pictures: dict[int, list[PictureKeys]] | None = None
     hypernetworks: Sequence[Changer] | None = None
     regions: Regions | None = None
     references: Sequence[Reference] | None = None
+    words: KeptWords | None = None
 
 
 class AttentionProcessor:
@@ -287,7 +290,10 @@ class AttentionProcessor:
             hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
         said = hidden_states if encoder_hidden_states is None else _normed(attn, encoder_hidden_states)
         query = split_heads(attn.to_q(hidden_states), attn.heads)
-        key, value = self._keys_and_values(attn, said)
+        if self.slots.words is None or self.slots.hypernetworks or encoder_hidden_states is None:
+            key, value = self._keys_and_values(attn, said)
+        else:
+            key, value = self.slots.words.of(attn, said, lambda: self._keys_and_values(attn, said))
         attended = self.kernel(query, key, value)
         if encoder_hidden_states is None and self.slots.references is not None:
             own = Own(query, key, value, attended)

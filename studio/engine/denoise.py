@@ -4,15 +4,16 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Generator, Tensor
 
+from studio.engine.kept_words import KeptWords
 from studio.engine.stopwatch import Stopwatch
-from studio.engine.units.unit import Residuals, StepInput, Unit
+from studio.engine.units.unit import Residuals, StepInput, Unit, keeping
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class Words:
     added: Mapping[str, Tensor] = field(default_factory=dict)
     weight: float = 1.0
     joined: Sequence[Joined] = ()
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """What the UNet is told, (N or 2N, L, D), the negative ones first; one tensor for all steps."""
+        if self.negative_embeds is None:
+            return self.prompt_embeds
+        return torch.cat([self.negative_embeds, self.prompt_embeds])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,19 +97,21 @@ class Denoising:
         """From noisy latents (N, C, h, w) to clean ones."""
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         extra = {"generator": self.generators} if takes_generator else {}
+        kept = KeptWords()
         with ExitStack() as stack:
+            stack.enter_context(keeping(self.unet, kept))
             for unit in self.units:
                 stack.enter_context(unit.attached(self.unet))
             for index, timestep in enumerate(self.timesteps):
                 words = self.words(index)
                 guided = words.negative_embeds is not None
-                embeds = torch.cat([words.negative_embeds, words.prompt_embeds]) if guided else words.prompt_embeds
+                kept.tell([words.rows, *(other.prompt_embeds for other in words.joined)])
                 sample = self.scheduler.scale_model_input(
                     torch.cat([latents, latents]) if guided else latents, timestep
                 )
                 given = sample.to(self.unet.dtype)
                 noised = partial(self._noised, timestep)
-                step = StepInput(given, timestep, embeds, index, len(self.timesteps), words.added, guided, noised)
+                step = StepInput(given, timestep, words.rows, index, len(self.timesteps), words.added, guided, noised)
                 predicted = self._told(step, words)
                 guess = self._guess(sample[: len(latents)], predicted, timestep)
                 latents = self.scheduler.step(predicted, timestep, latents, **extra, return_dict=False)[0]

@@ -21,7 +21,7 @@ from studio.adapters.stack import UNET, Recipe, Stack, Term, Terms, at_step, mer
 from studio.engine.fp8 import Fp8Layers, is_fp8
 from studio.engine.parts import Part
 from studio.engine.streaming import mode_of
-from studio.engine.units.unit import Residuals, Setting, StepInput
+from studio.engine.units.unit import Residuals, Setting, StepInput, words_kept
 from studio.errors import ModelNotFoundError
 
 TEXT = "text_encoder"  # what the names of both begin with
@@ -152,6 +152,8 @@ class Dressed:
     def contribute(self, step: StepInput, _residuals: Residuals) -> None:
         """Weigh the branches for this step, and merge again what had other weights before."""
         self.unet.wear(at_step(self.terms, step.index, step.count), self.stored(self.unet.module))
+        if kept := words_kept(self.unet.module):
+            kept.forget()
         if self.beside:
             self.beside.weigh(lambda adapter: adapter.course(step.index, step.count))
 

@@ -1,7 +1,7 @@
 """ControlNets, union models among them: a copy of the UNet's encoder that sees a map at every step."""
 
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from studio.engine.units.unit import Residuals, Setting, StepInput, for_both
+from studio.engine.units.unit import Residuals, Setting, StepInput, for_both, keeping, words_kept
 from studio.library.control_kinds import UNION_KINDS
 
 
@@ -26,9 +26,11 @@ class ControlNetUnit:
     kind: str = ""
     _hint: Tensor | None = field(default=None, init=False)
 
-    def attached(self, unet: UNet2DConditionModel) -> AbstractContextManager[None]:  # noqa: ARG002
-        """A ControlNet changes no weights."""
-        return nullcontext()
+    @contextmanager
+    def attached(self, unet: UNet2DConditionModel) -> Generator[None]:
+        """A ControlNet changes no weights; as long as the UNet does, it keeps what its layers make of the words."""
+        with keeping(self.model, words_kept(unet)):
+            yield
 
     def contribute(self, step: StepInput, residuals: Residuals) -> None:
         """Run the ControlNet, unless it is off at this step: then nothing is computed."""

@@ -7,10 +7,11 @@ from typing import Protocol
 
 import torch
 from diffusers import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from studio.engine.attention import AttentionProcessor, Changer, PictureKeys, Reference, Slots
+from studio.engine.kept_words import KeptWords
 from studio.engine.regional import Regions
 
 FALLOFF = 0.825
@@ -154,10 +155,34 @@ class Unit(Protocol):
 
 def slots_of(unet: UNet2DConditionModel) -> Slots:
     """What the UNet's attention layers heed. Raises: ValueError, if its attention is not ours."""
-    processor = next(iter(unet.attn_processors.values()))
-    if not isinstance(processor, AttentionProcessor):
+    slots = own_slots(unet)
+    if slots is None:
+        processor = next(iter(unet.attn_processors.values()))
         raise ValueError(f"the attention layers run {type(processor).__name__}, which sees no pictures")
-    return processor.slots
+    return slots
+
+
+def own_slots(model: nn.Module) -> Slots | None:
+    """What a model's attention layers heed, if they are ours."""
+    processor = next(iter(getattr(model, "attn_processors", {}).values()), None)
+    return processor.slots if isinstance(processor, AttentionProcessor) else None
+
+
+def words_kept(model: nn.Module) -> KeptWords | None:
+    """What a model's attention layers keep of the words, if they do."""
+    slots = own_slots(model)
+    return slots.words if slots else None
+
+
+@contextmanager
+def keeping(model: nn.Module, words: KeptWords | None) -> Generator[None]:
+    """Let a model's attention layers keep what they make of words until the block ends, if its attention is ours."""
+    slots = own_slots(model) or Slots()
+    before, slots.words = slots.words, words
+    try:
+        yield
+    finally:
+        slots.words = before
 
 
 def for_both(said: Sequence[Tensor]) -> list[Tensor]:

@@ -48,19 +48,21 @@ class Job:
         )
 
     @torch.no_grad()
-    def ours(self, *units: Any, halves: bool = False) -> Tensor:
-        """halves: With the prompt joined to itself, each at half its weight."""
+    def ours(self, *units: Any, halves: bool = False, changed: dict[int, Words] | None = None) -> Tensor:
+        """halves: With the prompt joined to itself, each at half its weight. changed: Words by step, for those steps
+        that are told others."""
         scheduler = DDIMScheduler.from_config(self.pipeline.scheduler.config)
         scheduler.set_timesteps(STEPS)
         added = {}
         if self.pooled is not None:
             size = torch.tensor([[tiny.SIZE, tiny.SIZE, 0, 0, tiny.SIZE, tiny.SIZE]]).float()
             added = {"text_embeds": self.pooled, "time_ids": size.expand(2, -1)}
+        said = self.told(added, halves)
         return Denoising(
             unet=self.unet,
             scheduler=scheduler,
             timesteps=scheduler.timesteps,
-            words=lambda _: self.told(added, halves),
+            words=lambda index: (changed or {}).get(index, said),
             guidance_scale=GUIDANCE,
             generators=[torch.Generator()],
             units=units,

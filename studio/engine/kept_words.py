@@ -1,0 +1,39 @@
+"""Keys and values that attention layers make of words: the same at every step of a picture, so made once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, compiler
+
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass
+class KeptWords:
+    """What the layers of one or several models made of the words that are told now, by the layer's id.
+
+    Words are known by their tensor, not by its values: whoever tells others, or writes into layers, says so.
+    """
+
+    told: Sequence[Tensor] = ()
+    _made: dict[tuple[Any, int], Pair] = field(default_factory=dict[tuple[Any, int], Pair], init=False)
+
+    def tell(self, told: Sequence[Tensor]) -> None:
+        """Keep what is made of these, (B, L, D) each, from now on; of others, it is made anew every time."""
+        if len(told) != len(self.told) or any(a is not b for a, b in zip(told, self.told, strict=True)):
+            self.told = tuple(told)  # they live as long as they are told, so no other tensor has their id
+            self.forget()
+
+    def forget(self) -> None:
+        """The layers' weights have changed."""
+        self._made.clear()
+
+    def of(self, layer: object, said: Tensor, make: Callable[[], Pair]) -> Pair:
+        """Keys and values of a layer; compiled code makes them anew, since it must not depend on what is kept."""
+        if compiler.is_compiling() or not any(said is told for told in self.told):
+            return make()
+        key = id(layer), id(said)
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
