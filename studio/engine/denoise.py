@@ -97,7 +97,7 @@ class Denoising:
         """From noisy latents (N, C, h, w) to clean ones."""
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         extra = {"generator": self.generators} if takes_generator else {}
-        kept = KeptWords()
+        kept, dtype = KeptWords(), self.unet.dtype  # found out once: diffusers looks through all layers for it
         with ExitStack() as stack:
             stack.enter_context(keeping(self.unet, kept))
             for unit in self.units:
@@ -109,7 +109,7 @@ class Denoising:
                 sample = self.scheduler.scale_model_input(
                     torch.cat([latents, latents]) if guided else latents, timestep
                 )
-                given = sample.to(self.unet.dtype)
+                given = sample.to(dtype)
                 noised = partial(self._noised, timestep)
                 step = StepInput(given, timestep, words.rows, index, len(self.timesteps), words.added, guided, noised)
                 predicted = self._told(step, words)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol, Self
 
 import psutil
@@ -76,12 +77,14 @@ def need_of(part: Resident, device: torch.device) -> Need:
         reuse=0.3 if part.other else 1.0,
         other=part.other,
         layer_bytes=part.sizes.layer if part.in_use else 0,
-        resident=sum(
-            t.numel() * t.element_size()
-            for t in (*part.module.parameters(), *part.module.buffers())
-            if t.device.type == device.type
-        ),
+        resident=_bytes_on(device, part.module) if movable else size,
     )
+
+
+def _bytes_on(device: torch.device, module: Any) -> int:
+    """Those of a module's bytes that lie there now."""
+    tensors = chain(module.parameters(), module.buffers())
+    return sum(t.numel() * t.element_size() for t in tensors if t.device.type == device.type)
 
 
 def bytes_of(module: Any) -> int:

@@ -169,7 +169,7 @@ def dress(adapted: Mapping[str, Adapted], stack: Stack, stored: Stored, device: 
     Raises: as `Adapted.wear` does.
     """
     unet, terms = adapted["unet"], terms_of(stack)
-    layers = {f"unet.{name}.weight": layer for name, layer in unet.module.named_modules()}
+    layers = {f"unet.{name}.weight": layer for name, layer in unet.module.named_modules()} if terms else {}
     aside, merged = dict[nn.Module, Terms](), dict[str, Terms]()
     for name, row in terms.items():
         beside = [_runs_beside(layers.get(name), term) for term in row]
@@ -181,8 +181,7 @@ def dress(adapted: Mapping[str, Adapted], stack: Stack, stored: Stored, device: 
     for name, one in adapted.items():
         if name != "unet" or not moves:
             one.wear(merged, stored(one.module))
-    dtype: torch.dtype = unet.module.dtype  # type: ignore[assignment]
-    branches = SideBranches(aside, device, dtype) if aside else None
+    branches = SideBranches(aside, device, unet.module.dtype) if aside else None  # type: ignore[arg-type]
     return Dressed(unet, {name: row for name, row in merged.items() if name.startswith(UNET)}, branches, moves, stored)
 
 

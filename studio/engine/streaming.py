@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import wraps
+from itertools import chain
 from typing import Any, Protocol
 
 import torch
@@ -371,7 +372,7 @@ def _span(tensor: Tensor) -> int:
 @contextmanager
 def mode_of(module: nn.Module) -> Generator[None]:
     """Make tensors of the module's kind: one that was made in inference mode takes no others as its data."""
-    first = next(iter((*module.parameters(), *module.buffers())), None)
+    first = next(chain(module.parameters(), module.buffers()), None)
     with torch.inference_mode(first is not None and first.is_inference()), torch.no_grad():
         yield
 
