@@ -32,7 +32,7 @@ def bench(settings: Settings, flags: Mapping[str, Any]) -> int:
     from studio.bench.suites import run_suite
 
     told = {name: flags[name] for name in ("pack", "scenes", "pictures") if flags[name] is not None}
-    return run_suite(settings, flags["suite"], flags["json"], Options(**told))
+    return run_suite(settings, flags["suite"], flags["json"], Options(parts=tuple(flags["part"]), **told))
 
 
 def doctor(settings: Settings, as_json: bool) -> int:

@@ -1,9 +1,11 @@
 """A measured value and its bar."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from studio.errors import InvalidRequestError
 from studio.settings import BUILTIN
 
 SCENES = 200  # of an exam
@@ -35,9 +37,22 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a suite may be told. pack: the starter pack that is measured; scenes: how many; pictures: a file for a sheet
-    of them."""
+    """What a suite may be told.
+
+    Fields:
+        pack: The starter pack that is measured.
+        scenes: How many; pictures: a file for a sheet of them.
+        parts: Only these, of a suite that has parts; none are all.
+    """
 
     pack: Path = BUILTIN / "assets" / "starter"
     scenes: int = SCENES
     pictures: Path | None = None
+    parts: tuple[str, ...] = ()
+
+    def chosen(self, known: Sequence[str]) -> list[str]:
+        """The parts to measure, in the suite's order. Raises: InvalidRequestError, for one that it does not have."""
+        if unknown := [name for name in self.parts if name not in known]:
+            has = f"Choose: {', '.join(known)}." if known else "It has none; measure it whole."
+            raise InvalidRequestError(f"This suite has no part {unknown[0]!r}.", field="part", hint=has)
+        return [name for name in known if not self.parts or name in self.parts]

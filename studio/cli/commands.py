@@ -94,7 +94,7 @@ def dispatch(flags: argparse.Namespace, programs: Programs) -> int:
 
             return models(flags, settings)
         case "bench":
-            names = ("suite", "json", "pack", "scenes", "pictures")
+            names = ("suite", "json", "pack", "scenes", "pictures", "part")
             return programs.bench(settings, {name: getattr(flags, name) for name in names})
         case _:
             return programs.doctor(settings, flags.json)

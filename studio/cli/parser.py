@@ -183,6 +183,13 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     add(
         "--scenes", type=int, metavar="N", help="control, training: fewer scenes, to try it; then obedience has no bars"
     )
+    add(
+        "--part",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="control, training: only this part; may be given again. A wrong name tells the right ones",
+    )
     add("--pictures", type=Path, metavar="FILE.png", help="control: write a sheet of maps and pictures to FILE")
 
 

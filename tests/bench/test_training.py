@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from studio.bench.figures import Options
+from studio.bench.figures import Figure, Options
+from studio.bench.suites import run_suite
+from studio.bench.training import suite
 from studio.bench.training.desk import Trained
 from studio.bench.training.exam import Answers, Examiner, Sitting
 from studio.bench.training.naive import add_naively
@@ -17,7 +20,7 @@ from studio.bench.training.verdicts import RIGHT, Long
 from studio.cli.parser import SUITES as NAMED
 from studio.errors import InvalidRequestError
 from studio.params import GenerationRequest
-from studio.settings import BUILTIN
+from studio.settings import BUILTIN, load_settings
 from studio.starter.subjects import SUBJECTS, exam
 from studio.training.evaluation.evaluator import Evaluator
 from studio.training.evaluation.questions import Questions
@@ -106,6 +109,31 @@ def test_a_share_is_of_the_whole_and_columns_join():
     rows = [Answers(np.ones(2), np.zeros(2), np.zeros((2, 1, 1, 3), np.uint8))] * 2
     assert column("like", rows).tolist() == [1, 1, 1, 1]
     assert part(0.5, 0.25) == 2
+
+
+def test_parts_are_measured_in_the_suites_order_and_told_at_once(monkeypatch, capsys, tmp_path):
+    def part_of(name):
+        return lambda trial: {name: Figure(trial.pictures, "x", 1.0)}
+
+    monkeypatch.setattr(suite, "PARTS", {name: part_of(name) for name in ("lora", "verdicts", "speed")})
+    monkeypatch.setattr(suite, "open_desk", lambda *_: nullcontext())
+    some = suite.training_suite(load_settings(tmp_path), Options(parts=("speed", "lora")))
+    assert some == {"lora": Figure(96, "x", 1.0), "speed": Figure(96, "x", 1.0)}
+    assert capsys.readouterr().err.split() == "lora lora: 96 x speed speed: 96 x".split()
+    assert suite.training_suite(load_settings(tmp_path), Options(scenes=8))["lora"].bar is None
+
+
+@pytest.mark.parametrize("name", ["control", "training"])
+def test_a_part_that_a_suite_does_not_have_is_refused_with_those_that_it_has(name, tmp_path):
+    with pytest.raises(InvalidRequestError, match="no part 'sped'") as refused:
+        run_suite(load_settings(tmp_path), name, None, Options(parts=("sped",)))
+    assert {"control": "costs", "training": "speed"}[name] in refused.value.hint
+
+
+def test_a_suite_without_parts_says_so(tmp_path):
+    with pytest.raises(InvalidRequestError) as refused:
+        run_suite(load_settings(tmp_path), "store", None, Options(parts=("swap",)))
+    assert "whole" in refused.value.hint
 
 
 @pytest.mark.parametrize("options", [Options(scenes=4), Options(scenes=97), replace(Options(), pack=Path("nowhere"))])

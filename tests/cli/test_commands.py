@@ -53,9 +53,10 @@ def test_serve_gets_its_flags_by_name(tmp_path):
 
 def test_bench_gets_its_flags_by_name(tmp_path):
     fake = Fake()
-    run(["bench", "--suite", "control", "--pack", "p", "--scenes", "8"], fake.programs)
+    run(["bench", "--suite", "control", "--pack", "p", "--scenes", "8", "--part", "costs"], fake.programs)
     ((_, _, flags),) = fake.calls
-    assert flags == {"suite": "control", "json": None, "pack": Path("p"), "scenes": 8, "pictures": None}
+    given = {"suite": "control", "pack": Path("p"), "scenes": 8, "part": ["costs"]}
+    assert flags == {"json": None, "pictures": None, **given}
 
 
 def test_folders_and_device_reach_the_settings(tmp_path):

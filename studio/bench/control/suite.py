@@ -41,6 +41,7 @@ from studio.starter.obedience import (
 from studio.starter.render import Bytes
 
 FIRST_SEED = 60_000_000  # of scenes that are in no training set, and by which nothing was chosen
+OBEDIENCE, COSTS = "obedience", "costs"  # what can be measured alone
 LEAST = 4  # scenes that standard errors make sense of
 MEASURES = {"edge_f1": "F1", "depth_rmse": "RMSE", "miou": "mIoU", "pck": "PCK@0.1"}
 KEPT = {"object": "objects found", "object_color": "objects in their colour"}
@@ -171,11 +172,19 @@ def control_suite(settings: Settings, options: Options) -> dict[str, Figure]:
     Raises: InvalidRequestError, for a folder that is no pack, or too few scenes.
     """
     from studio.bench.control.costs import cost_figures
-    from studio.bench.control.reference import reference_figures
 
     check(options)
+    chosen = options.chosen((OBEDIENCE, COSTS))
     quiet_diffusers()
     quiet_transformers()
+    figures = obedience_figures(options) if OBEDIENCE in chosen else {}
+    return figures | (cost_figures(settings, options.pack) if COSTS in chosen else {})
+
+
+def obedience_figures(options: Options) -> dict[str, Figure]:
+    """How far the controls of the pack are obeyed, and what that costs the words."""
+    from studio.bench.control.reference import reference_figures
+
     trial = Trial(options.pack, options.scenes)
     figures: dict[str, Figure] = {}
     for control in filter(trial.can, CONTROLS):
@@ -188,7 +197,6 @@ def control_suite(settings: Settings, options: Options) -> dict[str, Figure]:
         figures = {name: replace(figure, bar=None) for name, figure in figures.items()}
     if options.pictures:
         write_sheet(trial.strips, options.pictures)
-    figures |= cost_figures(settings, options.pack)
     if missing := [part for part in PARTS if not trial.has(part)]:
         say(f"Not in {options.pack}, and left out with what needs it: {', '.join(missing)}.")
     return figures

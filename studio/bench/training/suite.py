@@ -3,7 +3,9 @@
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from studio.bench.training.verdicts import verdict_figures
 from studio.errors import InvalidRequestError
 from studio.settings import Settings
 from studio.starter.obedience import Values, way
-from studio.starter.subjects import SUBJECTS
+from studio.starter.subjects import SUBJECTS, Subject
 
 PICTURES = 96  # of a figure
 OBEYS, KEPT = 90.0, 90.0  # per cent of the base's
@@ -42,7 +44,7 @@ BARS = {
     "inversion": Bar(300, 33),
     "hypernetwork": Bar(300, 33),
 }
-CLASS_METHOD = "dreambooth"  # whose prior preservation is looked at
+KIND, CLASS_METHOD = "kind", "dreambooth"  # whose prior preservation is looked at
 
 
 @dataclass
@@ -50,48 +52,70 @@ class Trial:
     """A desk under examination.
 
     Fields:
-        sittings: Of each subject, with the base model's answers.
-        made: What each method made of each subject, so that nothing is trained twice.
+        pack: That of the models that look.
+        pictures: Of a figure.
     """
 
-    examiner: Examiner
-    sittings: list[Sitting]
-    bases: list[Answers]
-    made: dict[str, list[Trained]] = field(default_factory=dict[str, list[Trained]])
+    desk: Desk
+    pack: Path
+    pictures: int
+    _made: dict[tuple[str, str], Trained] = field(default_factory=dict[tuple[str, str], Trained], init=False)
+
+    @cached_property
+    def examiner(self) -> Examiner:
+        """Who asks and looks."""
+        return Examiner(self.desk, self.pack)
+
+    @cached_property
+    def sittings(self) -> list[Sitting]:
+        """Of each subject."""
+        return [Sitting(subject, self.pictures // len(SUBJECTS), self.examiner) for subject in SUBJECTS]
+
+    @cached_property
+    def bases(self) -> list[Answers]:
+        """The base model's, for each sitting."""
+        say("the base model")
+        return [sitting.sit(None) for sitting in self.sittings]
+
+    def trained(self, method: str, subject: Subject) -> Trained:
+        """What a method made of a subject with its defaults; nothing is trained twice."""
+        if (method, subject.name) not in self._made:
+            say(f"{method}: {subject.name}")
+            self._made[method, subject.name] = self.desk.press(subject, method)
+        return self._made[method, subject.name]
 
     @property
-    def desk(self) -> Desk:
-        """Where the button is pressed."""
-        return self.examiner.desk
+    def lora(self) -> Trained:
+        """Of the first subject."""
+        return self.trained("lora", SUBJECTS[0])
 
 
-def training_suite(settings: Settings, options: Options) -> dict[str, Figure]:
-    """All figures; about two hours on two cores. With fewer pictures, shares have no bars.
+Figures = dict[str, Figure]
 
-    Raises: InvalidRequestError, for too few pictures or a folder that is no pack.
+
+def training_suite(settings: Settings, options: Options) -> Figures:
+    """All figures, or those of the parts that are asked for; all take about two hours on two cores. What was measured
+    is told at once. With fewer pictures, shares have no bars.
+
+    Raises: InvalidRequestError, for too few pictures, a folder that is no pack, or a part that there is not.
     """
     pictures = PICTURES if options.scenes == SCENES else options.scenes
     check(options.pack, pictures)
+    parts, figures = options.chosen(tuple(PARTS)), Figures()
     with (
         tempfile.TemporaryDirectory(prefix="maquette-bench-") as folder,
         open_desk(settings, Path(folder)) as desk,
     ):
-        trial = open_trial(desk, options.pack, pictures)
-        figures: dict[str, Figure] = {}
-        for method in BARS:
-            figures |= method_figures(trial, method)
-        figures |= kind_figures(trial, pictures)
-        if pictures < PICTURES:
-            figures = {name: replace(one, bar=None) for name, one in figures.items() if one.unit != "s"}
-        say("verdicts")
-        figures |= verdict_figures(desk, trial.examiner, SUBJECTS)
-        lora = trial.made["lora"][0]
-        say("resuming")
-        figures |= naive_figures(desk, lora) | resume_figures(desk, TIMES if pictures == PICTURES else 2)
-        say("estimates")
-        figures |= estimate_figures(lora.folder, say)
-        say("speed and memory")
-        return figures | speed_figures(lora, options.pack) | memory_figures()
+        trial = Trial(desk, options.pack, pictures)
+        for name in parts:
+            say(name)
+            found = PARTS[name](trial)
+            if pictures < PICTURES and name in (*BARS, KIND):
+                found = {row: one if one.unit == "s" else replace(one, bar=None) for row, one in found.items()}
+            for row, one in found.items():
+                say(f"  {row}: {one.value:.4g} {one.unit}" + ("" if one.error is None else f" +- {one.error:.2g}"))
+            figures |= found
+    return figures
 
 
 def check(pack: Path, pictures: int) -> None:
@@ -106,22 +130,10 @@ def check(pack: Path, pictures: int) -> None:
         )
 
 
-def open_trial(desk: Desk, pack: Path, pictures: int) -> Trial:
-    """Ask the base model first."""
-    examiner = Examiner(desk, pack)
-    sittings = [Sitting(subject, pictures // len(SUBJECTS), examiner) for subject in SUBJECTS]
-    say("the base model")
-    return Trial(examiner, sittings, [sitting.sit(None) for sitting in sittings])
-
-
-def method_figures(trial: Trial, method: str) -> dict[str, Figure]:
+def method_figures(trial: Trial, method: str) -> Figures:
     """Time, likeness and obedience of one method with its defaults, over all subjects."""
-    made: list[Answers] = []
-    runs = trial.made.setdefault(method, [])
-    for sitting in trial.sittings:
-        say(f"{method}: {sitting.subject.name}")
-        runs.append(trial.desk.press(sitting.subject, method))
-        made.append(sitting.sit(runs[-1]))
+    runs = [trial.trained(method, subject) for subject in SUBJECTS]
+    made = [sitting.sit(run) for sitting, run in zip(trial.sittings, runs, strict=True)]
     seconds = [run.seconds for run in runs]
     true = [sitting.true for sitting in trial.sittings]
     like = [column("like", rows) for rows in (made, trial.bases, true)]
@@ -135,7 +147,7 @@ def method_figures(trial: Trial, method: str) -> dict[str, Figure]:
     }
 
 
-def own_figures(trial: Trial, method: str, made: list[Answers]) -> dict[str, Figure]:
+def own_figures(trial: Trial, method: str, made: list[Answers]) -> Figures:
     """The way of each subject, for information."""
     rows = zip(trial.sittings, made, trial.bases, strict=True)
     return {
@@ -146,15 +158,15 @@ def own_figures(trial: Trial, method: str, made: list[Answers]) -> dict[str, Fig
     }
 
 
-def kind_figures(trial: Trial, pictures: int) -> dict[str, Figure]:
+def kind_figures(trial: Trial) -> Figures:
     """Whether "a blue cup" stays one: things of the objects' kinds, without the trigger, with prior preservation on
     and off."""
-    runs = zip(trial.sittings, trial.made[CLASS_METHOD], strict=True)
-    objects = [(one.subject, on) for one, on in runs if one.subject.kind]
+    objects = [subject for subject in SUBJECTS if subject.kind]
     kept: dict[str, list[Values]] = {"base": [], "on": [], "off": []}
-    for subject, on in objects:
-        say(f"what stays: {subject.name}")
-        sitting = Sitting(subject, pictures // len(objects), trial.examiner)
+    for subject in objects:
+        on = trial.trained(CLASS_METHOD, subject)
+        say(f"without prior preservation: {subject.name}")
+        sitting = Sitting(subject, trial.pictures // len(objects), trial.examiner)
         off = trial.desk.press(subject, CLASS_METHOD, {"prior_preservation": False, "class_pictures": 0})
         for name, trained in (("base", None), ("on", on), ("off", off)):
             kept[name].append(sitting.kept(trained))
@@ -178,6 +190,23 @@ def column(name: str, rows: list[Answers]) -> Values:
     return np.concatenate([getattr(row, name) for row in rows])
 
 
+def kill_figures(trial: Trial) -> Figures:
+    """Runs that are killed and go on; fewer of them where it is only tried."""
+    return resume_figures(trial.desk, TIMES if trial.pictures == PICTURES else 2)
+
+
 def say(line: str) -> None:
     """Tell whoever waits."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+PARTS: dict[str, Callable[[Trial], Figures]] = {
+    **{method: partial(method_figures, method=method) for method in BARS},
+    KIND: kind_figures,
+    "verdicts": lambda trial: verdict_figures(trial.desk, trial.examiner, SUBJECTS),
+    "reader": lambda trial: naive_figures(trial.desk, trial.lora),
+    "resuming": kill_figures,
+    "estimates": lambda trial: estimate_figures(trial.lora.folder, say),
+    "speed": lambda trial: speed_figures(trial.lora, trial.pack),
+    "memory": lambda _trial: memory_figures(),
+}
