@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from base64 import b64decode
 from io import BytesIO
 
 import numpy as np
@@ -14,8 +15,7 @@ from studio.segments import REGIONS
 from tests.ui.hands import make, wait_for_value
 
 DEPTH, SEGMENTS = "depth-pad", "segments-pad"
-PIXELS = """id => { const c = document.querySelector(`#${id} canvas`);
-    return [c.width, c.height, ...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; }"""
+PNG = "id => document.querySelector(`#${id} canvas`).toDataURL('image/png').split(',')[1]"
 
 
 def on_tab(page, kind: str):
@@ -62,8 +62,8 @@ def wait_for_ops(page, pad: str, count: int) -> None:
 
 def shown(page, pad: str) -> np.ndarray:
     """The canvas, (height, width, 3)."""
-    width, height, *values = page.evaluate(PIXELS, pad)
-    return np.array(values).reshape(height, width, 4)[..., :3]
+    sheet = Image.open(BytesIO(b64decode(page.evaluate(PNG, pad))))
+    return np.asarray(sheet.convert("RGB")).astype(int)
 
 
 def light(page, x: float, y: float) -> int:
