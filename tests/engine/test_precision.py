@@ -15,7 +15,7 @@ CUDA = torch.device("cuda")
 def answers(monkeypatch):
     """What the probe says of each precision; it may be changed."""
     said = {torch.float32: (ONE, 1.0), torch.bfloat16: (ONE, 0.1), torch.float16: (ONE, 0.1)}
-    monkeypatch.setattr("studio.engine.precision._probe", lambda dtype, _device: said[dtype])
+    monkeypatch.setattr("studio.engine.precision._probe", lambda dtype, _device: lambda: said[dtype])
     return said
 
 
@@ -52,6 +52,39 @@ def test_one_value_that_is_no_number_is_enough(answers):
     answers[torch.float16] = (torch.ones(10_000).index_fill(0, torch.tensor([7]), float("nan")), 0.1)
     answers[torch.bfloat16] = (torch.ones(10_000), 0.5)
     assert choose_precision("auto", CUDA).name == "bf16"
+
+
+def test_a_busy_moment_does_not_decide_for_good(monkeypatch):
+    """What else the machine does makes every run slow for a while, and bf16 has the worst of it."""
+    turns = {torch.float32: iter([0.8, 0.9] * 5 + [0.4] * 90), torch.bfloat16: iter([2.0] * 10 + [0.2] * 90)}
+    monkeypatch.setattr("studio.engine.precision._probe", lambda dtype, _device: lambda: (ONE, next(turns[dtype])))
+    assert choose_precision("auto", CPU).name == "bf16"
+
+
+def test_a_cpu_is_measured_on_one_core_and_works_with_all_of_them_afterwards(answers, monkeypatch):
+    """Beside a program that keeps all cores busy, threads that wait for each other take as long in any precision."""
+    seen = set()
+    probe = {dtype: lambda dtype=dtype: seen.add(torch.get_num_threads()) or answers[dtype] for dtype in answers}
+    monkeypatch.setattr("studio.engine.precision._probe", lambda dtype, _device: probe[dtype])
+    monkeypatch.setattr("studio.engine.precision.TURNS", 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert choose_precision("auto", CPU).name == "bf16"
+        assert (seen, torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_precision_that_fails_is_left_out_with_what_torch_says(answers, monkeypatch):
+    def probe(dtype, _device):
+        if dtype is torch.bfloat16:
+            raise RuntimeError("bf16 is not known here")
+        return lambda: answers[dtype]
+
+    monkeypatch.setattr("studio.engine.precision._probe", probe)
+    chosen = choose_precision("auto", CPU)
+    assert (chosen.name, chosen.left_out) == ("fp32", {"bf16": "bf16 is not known here"})
 
 
 @pytest.mark.parametrize(("seconds", "name"), [(0.095, "fp16"), (0.05, "bf16")])
