@@ -90,8 +90,8 @@ def build(studio: Studio) -> gr.Blocks:
             for row in studio.registry.tabs.values():
                 with gr.Tab(row.label, id=f"extension-{row.name}"):
                     build_extension_tab(row, studio)
-            with gr.Tab("Settings", id="settings"):
-                build_settings_tab(studio, page)
+            with gr.Tab("Settings", id="settings") as settings:
+                build_settings_tab(studio, settings)
         create = CreateEvents(studio=studio, tab=tab, sections=sections)
         wire_inspector(studio, tab)
         wire_create(page, DraftEvents(create=create, browser=browser, left=left), [tab.result, gallery])

@@ -20,8 +20,8 @@ LOG_LINES = 200
 GUESTS = "Only the owner of the studio sees this."
 
 
-def build_settings_tab(studio: Studio, page: gr.Blocks) -> None:
-    """Lay the section out and wire it."""
+def build_settings_tab(studio: Studio, tab: gr.Tab) -> None:
+    """Lay the section out and wire it; what is known of the machine is read whenever it is opened."""
     preferences = studio.settings.preferences
     with gr.Column(elem_id="settings-pane"):
         gr.Markdown("### Making pictures")
@@ -65,7 +65,7 @@ def build_settings_tab(studio: Studio, page: gr.Blocks) -> None:
     chosen: list[Any] = [preview, precision, turbo]
     gr.on([preview.input, precision.input, turbo.input], handlers.change, chosen, said, **quiet)
     opener.click(handlers.open_folder, None, said, **quiet)
-    gr.on([page.load, fresh.click], handlers.read, None, [facts, log], **quiet)
+    gr.on([tab.select, fresh.click], handlers.read, None, [facts, log], **quiet)
 
 
 class SettingsEvents:
