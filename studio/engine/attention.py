@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from diffusers.models.attention_processor import Attention
-from torch import Tensor
+from torch import Tensor, compiler
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -290,10 +290,9 @@ class AttentionProcessor:
             hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
         said = hidden_states if encoder_hidden_states is None else _normed(attn, encoder_hidden_states)
         query = split_heads(attn.to_q(hidden_states), attn.heads)
-        if self.slots.words is None or self.slots.hypernetworks or encoder_hidden_states is None:
-            key, value = self._keys_and_values(attn, said)
-        else:
-            key, value = self.slots.words.of(attn, said, lambda: self._keys_and_values(attn, said))
+        key, value = (
+            self._of_words(attn, said) if encoder_hidden_states is not None else self._keys_and_values(attn, said)
+        )
         attended = self.kernel(query, key, value)
         if encoder_hidden_states is None and self.slots.references is not None:
             own = Own(query, key, value, attended)
@@ -310,6 +309,13 @@ class AttentionProcessor:
         if attn.residual_connection:
             out = out + residual
         return out if attn.rescale_output_factor == 1 else out / attn.rescale_output_factor
+
+    def _of_words(self, attn: Attention, said: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_keys_and_values`, of words, whose keys and values may be kept. Compiled code must not know of that: it
+        would hold only as long as nothing is kept."""
+        if compiler.is_compiling() or self.slots.words is None or self.slots.hypernetworks:
+            return self._keys_and_values(attn, said)
+        return self.slots.words.of(attn, said, lambda: self._keys_and_values(attn, said))
 
     def _keys_and_values(self, attn: Attention, said: Tensor) -> tuple[Tensor, Tensor]:
         """Both (B, heads, length, head width), of what is attended to, (B, length, width)."""

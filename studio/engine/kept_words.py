@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, compiler
+from torch import Tensor
 
 Pair = tuple[Tensor, Tensor]
 
@@ -30,8 +30,8 @@ class KeptWords:
         self._made.clear()
 
     def of(self, layer: object, said: Tensor, make: Callable[[], Pair]) -> Pair:
-        """Keys and values of a layer; compiled code makes them anew, since it must not depend on what is kept."""
-        if compiler.is_compiling() or not any(said is told for told in self.told):
+        """Keys and values of a layer, made when they are asked for first; of what is not told, every time."""
+        if not any(said is told for told in self.told):
             return make()
         key = id(layer), id(said)
         if key not in self._made:

@@ -6,7 +6,9 @@ from torch._dynamo.testing import CompileCounter
 
 from studio.engine import turbo as module
 from studio.engine.attention import AttentionProcessor
+from studio.engine.kept_words import KeptWords
 from studio.engine.turbo import REPEATED, Turbo, compile_skeletons, obstacle
+from studio.engine.units.unit import keeping
 from tests import tiny
 
 CPU = torch.device("cpu")
@@ -52,12 +54,14 @@ def attending(model):
 
 @torch.inference_mode()
 def picture(turbo, model, extra=(), **changed):
-    """One call of the model in a picture, and what the picture noted."""
+    """One call of the model in a picture, whose words are kept as the denoise loop keeps them, and what it noted."""
     size = PLAIN | changed
     rng = torch.Generator().manual_seed(1)
     sample = torch.randn(size["rows"], 4, size["height"], size["width"], generator=rng)
     words = torch.randn(size["rows"], size["words"], tiny.HIDDEN, generator=rng)
-    with turbo.picture(model) as notes:
+    kept = KeptWords()
+    kept.tell([words])
+    with turbo.picture(model) as notes, keeping(model, kept):
         return model(sample, torch.tensor(7), words, *extra, return_dict=False)[0], notes
 
 

@@ -124,18 +124,3 @@ def test_nothing_is_kept_when_the_picture_is_there_nor_after_an_error(small, con
         small.ours(control)
     hook.remove()
     assert own_slots(small.unet).words is own_slots(control.model).words is None
-
-
-def test_compiled_code_reads_the_words_every_time():
-    kept, said, made = KeptWords(), torch.ones(1, 2, 3), []
-    kept.tell([said])
-
-    @torch.compile(backend="eager", fullgraph=True)
-    def layer(words):
-        key, value = kept.of(layer_id, words, lambda: (words * 2, words * 3))
-        return key + value
-
-    layer_id = object()
-    assert torch.equal(layer(said), said * 5)
-    kept.of(layer_id, said, lambda: made.append(1) or (said, said))
-    assert made, "the compiled call has kept something"
