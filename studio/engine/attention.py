@@ -290,9 +290,8 @@ class AttentionProcessor:
             hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
         said = hidden_states if encoder_hidden_states is None else _normed(attn, encoder_hidden_states)
         query = split_heads(attn.to_q(hidden_states), attn.heads)
-        key, value = (
-            self._of_words(attn, said) if encoder_hidden_states is not None else self._keys_and_values(attn, said)
-        )
+        make = self._keys_and_values if encoder_hidden_states is None else self._of_words
+        key, value = make(attn, said)
         attended = self.kernel(query, key, value)
         if encoder_hidden_states is None and self.slots.references is not None:
             own = Own(query, key, value, attended)
