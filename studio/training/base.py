@@ -198,9 +198,9 @@ class Living(ABC):
 
     def computing(self) -> AbstractContextManager[Any]:
         """What the frozen parts compute in, by the run's precision; weights in half precision are computed in that."""
-        held: torch.dtype = self.unet.dtype
-        dtype = MIXED[self.params.precision] or (None if held == torch.float32 else held)
-        return nullcontext() if dtype is None else torch.autocast(self.unet.device.type, dtype)
+        first = next(self.unet.parameters())  # diffusers' own `dtype` walks through all layers, at every step
+        dtype = MIXED[self.params.precision] or (None if first.dtype == torch.float32 else first.dtype)
+        return nullcontext() if dtype is None else torch.autocast(first.device.type, dtype)
 
     def before_step(self, step: int, steps: int) -> None:  # noqa: ARG002  (most methods have one stage)
         """See `Method.before_step`; what no step needs is let go of until pictures are made."""
