@@ -1,6 +1,7 @@
 """The real process on the starter: from drawn pictures to a LoRA in the library, and on after a stop."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,20 +13,37 @@ from studio.settings import load_settings
 from studio.starter.subjects import SUBJECTS, write_subjects
 
 pytestmark = pytest.mark.slow
-PATIENCE = 300
+PATIENCE, STEPS = 300, 12
+
+
+@contextmanager
+def desk(folder):
+    """A studio with a dataset of pictures, and its name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        with open_studio(load_settings(folder / "data", device="cpu"), worker=False) as opened:
+            (dataset,) = write_subjects(opened.settings.paths.datasets, subjects=SUBJECTS[:1])
+            yield opened, dataset.name
 
 
 @pytest.fixture
-def studio(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with open_studio(load_settings(tmp_path / "data", device="cpu"), worker=False) as opened:
-        (folder,) = write_subjects(opened.settings.paths.datasets, subjects=SUBJECTS[:1])
-        yield opened, folder.name
+def studio(tmp_path):
+    with desk(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A studio for several tests, with a run that nothing came between: its name is `whole`."""
+    with desk(tmp_path_factory.mktemp("shared")) as (opened, dataset):
+        whole = opened.trainings.start(body(dataset, "whole"), LOCAL_USER)["id"]
+        assert opened.trainings.wait(whole, LOCAL_USER, PATIENCE)["state"] == "done"
+        yield opened, dataset, whole
 
 
 def body(dataset, name, **settings):
     few = {
-        "steps": 4,
+        "steps": STEPS,
         "batch": 1,
         "rank": 2,
         "sample_prompts": ["a sks cup"],
@@ -36,51 +54,55 @@ def body(dataset, name, **settings):
     return {"name": name, "dataset": dataset, "class_word": "mushroom", "settings": few | settings}
 
 
-def test_a_lora_is_trained_stopped_and_gone_on_with_bit_for_bit(studio):
-    opened, dataset = studio
-    trainings, models = opened.trainings, opened.settings.paths.models
-    whole = trainings.start(body(dataset, "whole"), LOCAL_USER)["id"]
-    view = trainings.wait(whole, LOCAL_USER, PATIENCE)
-    assert (view["state"], view["error"], view["step"]) == ("done", "", 4)
+def same_as_whole(opened, name):
+    """Whether the LoRA of a run is, bit for bit, that of the run that nothing came between."""
+    folder = opened.settings.paths.models / "loras"
+    first, second = (load_file(folder / f"{each}.safetensors") for each in ("whole", name))
+    return first.keys() == second.keys() and all((first[key] == second[key]).all() for key in first)
+
+
+def test_a_lora_is_trained_and_is_in_the_library(shared):
+    opened, _, whole = shared
+    trainings = opened.trainings
+    view = trainings.get(whole, LOCAL_USER)
+    assert (view["state"], view["error"], view["step"]) == ("done", "", STEPS)
     (result,) = view["results"]
     assert (result["kind"], result["file"], result["key"] != "") == ("lora", "loras/whole.safetensors", True)
     entry = opened.library.find("whole", "lora")
     assert (entry.base, entry.usable) == (opened.library.find("starter-desk", "checkpoint").base, True)
-    check_what_it_told(trainings.get(whole, LOCAL_USER), opened.settings.paths.training / whole)
+    check_what_it_told(view, opened.settings.paths.training / whole)
 
-    parts = trainings.start(body(dataset, "parts", save_every=1), LOCAL_USER)["id"]
+
+def test_a_run_is_stopped_and_gone_on_with_bit_for_bit(shared):
+    opened, dataset, _ = shared
+    trainings = opened.trainings
+    parts = trainings.start(body(dataset, "parts", save_every=STEPS // 4), LOCAL_USER)["id"]
     while not trainings.get(parts, LOCAL_USER)["saves"]:
         trainings.wait(parts, LOCAL_USER, 0.2)
     trainings.order(parts, "stop", LOCAL_USER)
     view = trainings.wait(parts, LOCAL_USER, PATIENCE)
-    assert (view["state"], view["step"] < 4, view["kept"]) == ("stopped", True, view["step"])
+    assert (view["state"], view["step"] < STEPS, view["kept"]) == ("stopped", True, view["step"])
     trainings.order(parts, "resume", LOCAL_USER)
     assert trainings.wait(parts, LOCAL_USER, PATIENCE)["state"] == "done"
-    trainings.keep(parts, 4, LOCAL_USER)
-    first, second = (load_file(models / "loras" / f"{name}.safetensors") for name in ("whole", "parts"))
-    assert first.keys() == second.keys()
-    assert all((first[name] == second[name]).all() for name in first)
+    trainings.keep(parts, STEPS, LOCAL_USER)
+    assert same_as_whole(opened, "parts")
 
 
-def test_a_pause_ends_the_process_and_another_one_goes_on_bit_for_bit(studio):
-    opened, dataset = studio
-    trainings, models = opened.trainings, opened.settings.paths.models
-    whole = trainings.start(body(dataset, "whole", steps=12), LOCAL_USER)["id"]
-    assert trainings.wait(whole, LOCAL_USER, PATIENCE)["state"] == "done"
-    rested = trainings.start(body(dataset, "rested", steps=12), LOCAL_USER)["id"]
+def test_a_pause_ends_the_process_and_another_one_goes_on_bit_for_bit(shared):
+    opened, dataset, _ = shared
+    trainings = opened.trainings
+    rested = trainings.start(body(dataset, "rested"), LOCAL_USER)["id"]
     while trainings.get(rested, LOCAL_USER)["state"] != "running":
         trainings.wait(rested, LOCAL_USER, 0.1)
     trainings.order(rested, "pause", LOCAL_USER)
     while trainings.get(rested, LOCAL_USER)["state"] != "paused" or trainings._course._child is not None:
         trainings.wait(rested, LOCAL_USER, 0.1)
-    assert trainings.get(rested, LOCAL_USER)["step"] < 12
+    assert trainings.get(rested, LOCAL_USER)["step"] < STEPS
     trainings.order(rested, "go", LOCAL_USER)
     assert trainings.wait(rested, LOCAL_USER, PATIENCE)["state"] == "done"
     said = [event.get("name") for event in trainings.get(rested, LOCAL_USER)["log"]]
     assert said.count("loading") == 2
-    first, second = (load_file(models / "loras" / f"{name}.safetensors") for name in ("whole", "rested"))
-    assert first.keys() == second.keys()
-    assert all((first[name] == second[name]).all() for name in first)
+    assert same_as_whole(opened, "rested")
 
 
 def test_a_process_that_is_left_while_it_scores_keeps_its_state_and_ends(studio):
@@ -108,8 +130,8 @@ def check_what_it_told(run, folder: Path):
     assert told[-1] == "done"
     assert {"estimate", "step", "measured", "samples", "saved", "verdict"} <= set(told)
     assert run["estimate"]["ok"]
-    assert set(run["scores"]["4"]) == {"similarity", "nearest", "obedience", "drift"}
-    assert sorted(file.name for file in (folder / "samples").iterdir()) == ["4-0.png", "base-0.png"]
+    assert set(run["scores"][str(STEPS)]) == {"similarity", "nearest", "obedience", "drift"}
+    assert sorted(file.name for file in (folder / "samples").iterdir()) == [f"{STEPS}-0.png", "base-0.png"]
     header = json.loads((folder / "header.json").read_text())
     assert header["ss_network_dim"] == "2"
     assert "ss_dataset_dirs" not in header
