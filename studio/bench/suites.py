@@ -218,19 +218,6 @@ def seconds_of(run: Callable[[], None]) -> Callable[[], float]:
     return timed
 
 
-def alternating(rows: Sequence[tuple[Callable[[], None], Callable[[], None]]], repeats: int) -> list[float]:
-    """As `interleaved`, for runs that are each prepared by what is not timed."""
-    times: list[list[float]] = [[] for _ in rows]
-    for turn in range(repeats + 1):  # the first to warm up
-        for index in list(range(len(rows)))[:: -1 if turn % 2 else 1]:
-            prepare, run = rows[index]
-            prepare()
-            started = time.perf_counter()
-            run()
-            times[index].append(time.perf_counter() - started)
-    return [statistics.median(values[1:]) for values in times]
-
-
 def resident_bytes(pid: int) -> int:
     """Resident memory of a process; 0 where the system does not say."""
     statm = Path(f"/proc/{pid}/statm")
