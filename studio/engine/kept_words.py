@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+MOST = 128 * 2**20
 Pair = tuple[Tensor, Tensor]
 
 
@@ -13,10 +14,13 @@ Pair = tuple[Tensor, Tensor]
 class KeptWords:
     """What the layers of one or several models made of the words that are told now, by the layer's id.
 
-    Words are known by their tensor, not by its values: whoever tells others, or writes into layers, says so.
+    Words are known by their tensor, not by its values: whoever tells others, or writes into layers, says so. Beyond
+    MOST bytes nothing more is kept: SD 1.5 has 8 MB for a picture, and SDXL 55, but a batch of eight has eight times as
+    much.
     """
 
     told: Sequence[Tensor] = ()
+    _bytes: int = field(default=0, init=False)
     _made: dict[tuple[Any, int], Pair] = field(default_factory=dict[tuple[Any, int], Pair], init=False)
 
     def tell(self, told: Sequence[Tensor]) -> None:
@@ -28,12 +32,17 @@ class KeptWords:
     def forget(self) -> None:
         """The layers' weights have changed."""
         self._made.clear()
+        self._bytes = 0
 
     def of(self, layer: object, said: Tensor, make: Callable[[], Pair]) -> Pair:
         """Keys and values of a layer, made when they are asked for first; of what is not told, every time."""
         if not any(said is told for told in self.told):
             return make()
         key = id(layer), id(said)
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
+        if (known := self._made.get(key)) is not None:
+            return known
+        made = make()
+        size = sum(t.nbytes for t in made)
+        if self._bytes + size <= MOST:
+            self._made[key], self._bytes = made, self._bytes + size
+        return made

@@ -67,6 +67,15 @@ def test_words_are_read_once_for_a_picture_which_stays_the_same(small, control, 
         assert calls() == (times + times * STEPS,) * 2
 
 
+def test_what_is_kept_has_a_limit(small, forgetful, monkeypatch):
+    """Some layers keep theirs, and those that come when it is reached make them at every step."""
+    monkeypatch.setattr("studio.engine.kept_words.MOST", 2 * 2 * 16 * tiny.HIDDEN * 4 * 2)
+    with counted(small.unet) as calls:
+        kept = small.ours()
+        assert calls() == (1, STEPS)
+    assert torch.equal(forgetful(small), kept)
+
+
 def test_other_words_at_a_step_are_heard(small, forgetful):
     """One of them for the last two steps, and what was said before in between: read when it changes."""
     other = Words(prompt_embeds=small.words[1:] * 2, negative_embeds=small.words[:1])
