@@ -203,7 +203,7 @@ def say(line: str) -> None:
 PARTS: dict[str, Callable[[Trial], Figures]] = {
     **{method: partial(method_figures, method=method) for method in BARS},
     KIND: kind_figures,
-    "verdicts": lambda trial: verdict_figures(trial.desk, trial.examiner, SUBJECTS),
+    "verdicts": lambda trial: verdict_figures(trial.desk, trial.examiner, SUBJECTS, say),
     "reader": lambda trial: naive_figures(trial.desk, trial.lora),
     "resuming": kill_figures,
     "estimates": lambda trial: estimate_figures(trial.lora.folder, say),
