@@ -74,8 +74,8 @@ class Events:
         """The listener's events; None after each `beat` seconds without any. Ends after `close`, or when it is lost."""
         try:
             while not (self.closed or listener.lost):
-                while listener.pending and not listener.lost:
-                    yield listener.pending.popleft()
+                while (event := self._next(listener)) is not None:
+                    yield event
                 listener.ready.clear()
                 if listener.pending or listener.lost or self.closed:
                     continue
@@ -85,6 +85,11 @@ class Events:
                     yield None
         finally:
             self.leave(listener)
+
+    def _next(self, listener: Listener) -> Event | None:
+        """Its oldest event, taken while nobody looks through them."""
+        with self._lock:
+            return listener.pending.popleft() if listener.pending and not listener.lost else None
 
     def leave(self, listener: Listener) -> None:
         """Stop hearing; `follow` does so by itself once it was begun."""

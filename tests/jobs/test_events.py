@@ -1,4 +1,6 @@
 import asyncio
+import time
+from collections import deque
 
 from studio.jobs import events as hub
 from studio.jobs.events import Events
@@ -115,3 +117,41 @@ def test_a_listener_whose_loop_has_ended_holds_up_nobody():
 
     run(join())
     events.publish(job("a"))
+
+
+class Unhurried(deque):
+    """Whoever goes through it takes so long that others come in between."""
+
+    def __iter__(self):
+        for event in super().__iter__():
+            time.sleep(0.001)
+            yield event
+
+
+def test_a_listener_reads_while_others_publish():
+    """The worker's thread looks for what is stale while the server's thread takes what is oldest: nothing fails."""
+    events, count = Events(), 60
+
+    async def story():
+        listener = events.join(None)
+        listener.pending = Unhurried(job(f"job-{number}") for number in range(20))
+        loop = asyncio.get_running_loop()
+
+        def publish():
+            for step in range(count):
+                events.publish(preview(f"job-{step % 3}", step))
+            events.publish(job("last"))
+
+        published = loop.run_in_executor(None, publish)
+        heard = []
+        async for event in events.follow(listener, beat=0.2):
+            heard += [event] if event else []
+            await asyncio.sleep(0.001)
+            if event == job("last") or (event is None and published.done()):
+                break
+        await published
+        return heard
+
+    heard = run(story())
+    assert heard[:20] == [job(f"job-{number}") for number in range(20)]
+    assert {count - 3, count - 2, count - 1} <= {event.get("step") for event in heard}
