@@ -129,28 +129,32 @@ def merge(target: Tensor, pristine: Tensor, terms: Terms) -> None:
     """
     given = pristine.to(target.device)
     own = total = given.float()  # at once: torch adds mixed precisions five times as slowly
-    for plain, run in groupby(terms, key=lambda term: isinstance(term.delta, LowRank)):
-        if plain:
-            total = plus_product(total, *side_by_side(tuple(run), target.device))
+    runs = [tuple(run) for _plain, run in groupby(terms, key=_is_plain)]
+    down = torch.empty(0)
+    for run in runs:
+        if _is_plain(run[0]):
+            up, down = side_by_side(run, target.device)
+            total = plus_product(total, up, down)
         else:
             for term in run:
                 total = total + _alone(own, term)
     target.copy_(total if terms else given)
-    if terms and target.dtype in EXPONENT:
-        _sum_again_where_cancelled(target, given, terms)
+    if target.dtype in EXPONENT and len(runs) == 1 and _is_plain(terms[0]):
+        _sum_again_where_cancelled(target, given, terms, down)
 
 
-def _sum_again_where_cancelled(target: Tensor, given: Tensor, terms: Terms) -> None:
+def _is_plain(term: Term) -> bool:
+    return isinstance(term.delta, LowRank)
+
+
+def _sum_again_where_cancelled(target: Tensor, given: Tensor, terms: Terms, down: Tensor) -> None:
+    """terms: Plain LoRAs alone; down: their second factors below each other, (ranks, in)."""
     plain = [(term.delta, term.weight) for term in terms if isinstance(term.delta, LowRank)]
-    if len(plain) < len(terms):
-        return
     for places in _cancelled(target, given).split(TOGETHER):
-        rows, columns = places // given[0].numel(), places % given[0].numel()
-        exact = given.flatten()[places].double()
-        for low, weight in plain:
-            up, down = low.up.to(target.device)[rows], low.down.to(target.device)[:, columns]
-            exact += (up.double() * down.t().double()).sum(1) * (low.scale * weight)
-        target.put_(places, exact.to(target.dtype))
+        rows, columns = places // down.shape[1], places % down.shape[1]
+        parts = [low.up.to(target.device)[rows].double() * (low.scale * weight) for low, weight in plain]
+        change = (torch.cat(parts, 1) * down[:, columns].t().double()).sum(1)
+        target.put_(places, (given.flatten()[places].double() + change).to(target.dtype))
 
 
 def _cancelled(target: Tensor, given: Tensor) -> Tensor:
@@ -176,8 +180,13 @@ def side_by_side(terms: Terms, device: torch.device) -> tuple[Tensor, Tensor]:
     Raises: InvalidRequestError, naming one that has NaN or infinity.
     """
     plain = [(term.delta, term.weight) for term in terms if isinstance(term.delta, LowRank)]
-    up = torch.cat([low.up.to(device, torch.float32) * (low.scale * weight) for low, weight in plain], 1)
-    down = torch.cat([low.down.to(device, torch.float32) for low, _ in plain])
+    ranks = [len(low.down) for low, _ in plain]
+    up = torch.empty(len(plain[0][0].up), sum(ranks), device=device)
+    down = torch.empty(sum(ranks), plain[0][0].down.shape[1], device=device)
+    parts = zip(plain, up.split(ranks, 1), down.split(ranks), strict=True)
+    for (low, weight), some_up, some_down in parts:  # written where they are used: memory is what takes long
+        some_up.copy_(low.up).mul_(low.scale * weight)
+        some_down.copy_(low.down)
     if not _is_finite(up, down):
         broken = next(term for term in terms if not _is_finite(term.delta.up, term.delta.down))
         raise _not_numbers(broken)
@@ -191,7 +200,7 @@ def plus_product(total: Tensor, up: Tensor, down: Tensor) -> Tensor:
     """
     flat = total.reshape(len(up), -1)
     if up.device.type == "cpu" and X86 and torch.backends.mkldnn.is_available():
-        summed = torch.ops.mkldnn._linear_pointwise.binary(up, flat, down.t().contiguous(), None, "add")
+        summed = torch.ops.mkldnn._linear_pointwise.binary(up, flat, down.t(), None, "add")
     else:
         summed = flat + up @ down
     return summed.view(total.shape)
