@@ -26,6 +26,7 @@ from studio.gallery.assets import AssetStore
 from studio.gallery.drafts import Drafts
 from studio.gallery.index import Gallery
 from studio.gallery.uploads import Uploads
+from studio.importing import uncollected
 from studio.jobs.events import Events
 from studio.jobs.queue import JobQueue
 from studio.jobs.worker import Dispatcher, Wiring
@@ -283,7 +284,9 @@ def _serve(studio: Studio, options: ServeOptions, listener: socket.socket, lock:
     said = set_up_accounts(studio.accounts, options) if shared else []
     with suppress(StudioError):  # a courtesy: without a checkpoint the page says so itself
         studio.prefetch(controls=("scribble",))
-    server = Server(build_web(studio, policy), listener)
+    with uncollected():
+        web = build_web(studio, policy)
+    server = Server(web, listener)
     port = listener.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
 

@@ -1,5 +1,6 @@
 """What holds for the whole session: no network, no telemetry, and a data folder of the tests' own."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+gc.disable()  # until all tests are collected: what imports make stays, and looking through it takes long
 HOME = Path(tempfile.mkdtemp(prefix="maquette-tests-"))
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # else each takes all cores and waits for the other
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // int(workers)))
@@ -22,6 +24,11 @@ import studio.engine  # noqa: E402, F401  (before any test loads diffusers: see 
 from studio.ui import fast_import  # noqa: E402
 
 fast_import.install()  # gradio would write a stub beside each of our components
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,6 +20,7 @@ CORE = {
     "annotators",
     "prompts",
     "files",
+    "importing",
     "regions",
     "segments",
     "skeleton",

@@ -1,3 +1,6 @@
 """Training: objectives, the loop, and what each kind of model that can be trained predicts."""
 
-import studio.engine  # noqa: F401  (before any module here loads diffusers or transformers: see torchvision_ops)
+from studio.importing import uncollected
+
+with uncollected():  # first of all, since studio.engine comes before diffusers and transformers: see torchvision_ops
+    import studio.engine.generate  # noqa: F401

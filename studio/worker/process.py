@@ -16,6 +16,7 @@ import psutil
 from PIL import Image
 
 from studio.errors import AssetError, OutOfMemoryError, StudioError
+from studio.importing import uncollected
 from studio.messages import (
     Annotate,
     Cancel,
@@ -55,7 +56,8 @@ def main(connection: Connection) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     inbox = Inbox(connection)
-    from studio.engine.readahead import ReadAhead
+    with uncollected():
+        from studio.engine.readahead import ReadAhead
 
     inbox.selected = ReadAhead().begin
     threading.Thread(target=inbox.receive, name="inbox", daemon=True).start()
@@ -145,17 +147,18 @@ class _Worker:
     """The engine with its messages."""
 
     def __init__(self, connection: Connection, inbox: Inbox, hello: Hello) -> None:
-        import torch
+        with uncollected():
+            import torch
 
-        from studio.control.weights import Weights
-        from studio.engine.generate import Engine
-        from studio.engine.precision import choose_device
-        from studio.engine.probe import measured
-        from studio.engine.store import Store
-        from studio.engine.turbo import Turbo
-        from studio.engine.working_sets import WorkingSets
-        from studio.library.annotators import AnnotatorFiles
-        from studio.registry import load_registry
+            from studio.control.weights import Weights
+            from studio.engine.generate import Engine
+            from studio.engine.precision import choose_device
+            from studio.engine.probe import measured
+            from studio.engine.store import Store
+            from studio.engine.turbo import Turbo
+            from studio.engine.working_sets import WorkingSets
+            from studio.library.annotators import AnnotatorFiles
+            from studio.registry import load_registry
 
         self.connection, self.inbox, self.assets = connection, inbox, Path(hello.assets)
         self.sending = threading.Lock()

@@ -76,7 +76,7 @@ def test_a_lora_is_trained_and_is_in_the_library(shared):
 def test_a_run_is_stopped_and_gone_on_with_bit_for_bit(shared):
     opened, dataset, _ = shared
     trainings = opened.trainings
-    parts = trainings.start(body(dataset, "parts", save_every=STEPS // 4), LOCAL_USER)["id"]
+    parts = trainings.start(body(dataset, "parts", save_every=STEPS // 2), LOCAL_USER)["id"]
     while not trainings.get(parts, LOCAL_USER)["saves"]:
         trainings.wait(parts, LOCAL_USER, 0.2)
     trainings.order(parts, "stop", LOCAL_USER)
