@@ -68,7 +68,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-_lock = threading.RLock()
+_lock = threading.Lock()
 
 
 def install(modules: Mapping[str, Sequence[str]] = MODULES) -> None:
@@ -89,4 +89,4 @@ def _load(module: ModuleType) -> ModuleType:
             for finder in sys.meta_path:
                 if isinstance(finder, _Finder):
                     finder.modules.pop(name, None)
-        return importlib.import_module(name)
+    return importlib.import_module(name)  # without the lock: another thread may import it by now, and need the lock
