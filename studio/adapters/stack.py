@@ -129,31 +129,29 @@ def merge(target: Tensor, pristine: Tensor, terms: Terms) -> None:
     """
     given = pristine.to(target.device)
     own = total = given.float()  # at once: torch adds mixed precisions five times as slowly
-    runs = [tuple(run) for _plain, run in groupby(terms, key=_is_plain)]
-    down = torch.empty(0)
-    for run in runs:
-        if _is_plain(run[0]):
-            up, down = side_by_side(run, target.device)
-            total = plus_product(total, up, down)
+    for plain, run in groupby(terms, key=_is_plain):
+        if plain:
+            total = plus_product(total, *side_by_side(tuple(run), target.device))
         else:
             for term in run:
                 total = total + _alone(own, term)
     target.copy_(total if terms else given)
-    if target.dtype in EXPONENT and len(runs) == 1 and _is_plain(terms[0]):
-        _sum_again_where_cancelled(target, given, terms, down)
+    if terms and target.dtype in EXPONENT and all(map(_is_plain, terms)):
+        _sum_again_where_cancelled(target, given, terms)
 
 
 def _is_plain(term: Term) -> bool:
     return isinstance(term.delta, LowRank)
 
 
-def _sum_again_where_cancelled(target: Tensor, given: Tensor, terms: Terms, down: Tensor) -> None:
-    """terms: Plain LoRAs alone; down: their second factors below each other, (ranks, in)."""
+def _sum_again_where_cancelled(target: Tensor, given: Tensor, terms: Terms) -> None:
+    """terms: Plain LoRAs alone."""
     plain = [(term.delta, term.weight) for term in terms if isinstance(term.delta, LowRank)]
     for places in _cancelled(target, given).split(TOGETHER):
-        rows, columns = places // down.shape[1], places % down.shape[1]
-        parts = [low.up.to(target.device)[rows].double() * (low.scale * weight) for low, weight in plain]
-        change = (torch.cat(parts, 1) * down[:, columns].t().double()).sum(1)
+        rows, columns = places // given[0].numel(), places % given[0].numel()
+        ups = [low.up.to(target.device)[rows].double() * (low.scale * weight) for low, weight in plain]
+        downs = [low.down.to(target.device)[:, columns].double() for low, _ in plain]
+        change = (torch.cat(ups, 1) * torch.cat(downs).t()).sum(1)
         target.put_(places, (given.flatten()[places].double() + change).to(target.dtype))
 
 
