@@ -54,6 +54,7 @@ from studio.stacks import SavedStacks
 from studio.trainings.pictures import known_of, place_of
 from studio.trainings.service import Places as TrainingPlaces
 from studio.trainings.service import Trainings
+from studio.warming import Warming
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -132,6 +133,7 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         preview_every=settings.preferences.preview_every,
         turbo=settings.preferences.turbo,
     )
+    dispatcher = Dispatcher(jobs, events, wiring)
     studio = Studio(
         settings=settings,
         registry=registry,
@@ -142,7 +144,7 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         drafts=Drafts(database),
         jobs=jobs,
         events=events,
-        dispatcher=Dispatcher(jobs, events, wiring),
+        dispatcher=dispatcher,
         resolver=resolver,
         presets_found=presets,
         accounts=Accounts(database),
@@ -153,6 +155,7 @@ def build_studio(settings: Settings, *, look: bool = True) -> Studio:
         tools=Tools(library, paths.models, device=settings.device, tell=events.publish, arrived=models.arrived),
         datasets=datasets,
         trainings=Trainings(training_places(settings, datasets, resolver, models, events), library, wiring.lease),
+        warming=Warming(library=library, resolver=resolver, dispatcher=dispatcher, events=events),
         warnings=[*warnings, *preset_warnings],
     )
     models.ask = lambda path, mark: studio.dispatcher.identify(path, mark)

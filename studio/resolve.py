@@ -72,7 +72,7 @@ class Resolver:
         each = prepare_each(typed["prompt"], typed["negative_prompt"], range(seed, seed + count), self.sources())
         notes.lines += each[0].warnings
         width, height = notes.size(request.width, request.height, card)
-        vae = self._vae(request.vae, entry)
+        vae = self.vae_entry(request.vae, entry)
         heard = [notes, *(_Notes() for _ in range(1, count))]  # what is odd is told once
         speaking = [
             Speaking(seed + i, self.sources().wildcards, partial(one.text, "regions"), one.lines)
@@ -170,8 +170,11 @@ class Resolver:
             )
         return entry
 
-    def _vae(self, name: str | None, checkpoint: ModelEntry) -> ModelEntry | None:
-        """The autoencoder of that name; None for the checkpoint's own."""
+    def vae_entry(self, name: str | None, checkpoint: ModelEntry) -> ModelEntry | None:
+        """The autoencoder of that name; None, without a name, for the checkpoint's own.
+
+        Raises: ModelNotFoundError; InvalidRequestError or BaseModelMismatchError, if the checkpoint cannot use it.
+        """
         if not name:
             return None
         entry = self.library.find(name, "vae")

@@ -4,8 +4,6 @@ Each call takes the user who asks; what they may not do raises ForbiddenError. T
 line use the same calls, so a sentence that refuses something reads the same everywhere.
 """
 
-import logging
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -48,8 +46,8 @@ from studio.sight import Question, Sight
 from studio.stacks import SavedStacks
 from studio.strokes import clean_strokes, is_empty, rasterise
 from studio.trainings.service import Trainings
+from studio.warming import Warming
 
-log = logging.getLogger("studio")
 GUEST_COUNT, GUEST_JOBS = 4, 10
 
 
@@ -73,9 +71,7 @@ class Drawing:
 
 @dataclass(kw_only=True)
 class Studio:
-    """The stores and services, wired by studio.app. `warnings`: what a person should know after the start.
-    `selected`: the models that were to be warmed up last.
-    """
+    """The stores and services, wired by studio.app. `warnings`: what a person should know after the start."""
 
     settings: Settings
     registry: Registry
@@ -97,8 +93,8 @@ class Studio:
     trainings: Trainings
     shelf: Shelf
     stacks: SavedStacks
+    warming: Warming
     warnings: list[str] = field(default_factory=list[str])
-    selected: tuple[ModelEntry, ...] = ()
 
     # ---- generating
 
@@ -148,42 +144,9 @@ class Studio:
         self.dispatcher.wake()
         return job
 
-    def prefetch(self, checkpoint: str | None = None, controls: tuple[str, ...] = ()) -> None:
-        """Warm the models up in the worker while the person still draws; returns at once.
-
-        Those that nobody has used yet are read from end to end first, which gives them their ids. Of several
-        selections the last one counts.
-        """
-        entry = self.resolver.checkpoint(checkpoint)
-        found = (entry, *(model for kind in controls if (model := self._control_model(kind, entry)) is not None))
-        self.selected = found
-        if self.library.start_hashing(found):
-            self.events.publish(self._loading(entry.name, "reading"), LOCAL_USER.name)
-            threading.Thread(target=self.warm_up, args=(found,), name="prefetch", daemon=True).start()
-        else:
-            self.warm_up(found)
-
-    def _control_model(self, kind: str, checkpoint: ModelEntry) -> ModelEntry | None:
-        """The control model that would be used; None while there is none: whoever asks for a picture is told so."""
-        try:
-            return self.resolver.control_entry(kind, "", checkpoint)
-        except StudioError:
-            return None
-
-    def warm_up(self, found: tuple[ModelEntry, ...]) -> None:
-        """Give the models to the worker, once their ids are known; older selections are left."""
-        try:
-            locations = [self.library.location(entry) for entry in found]
-        except StudioError as error:
-            log.warning("warming up: %s", error)  # the job that needs it will say so to whoever asked
-            self.events.publish(self._loading(found[0].name, "failed", error.sentence()), LOCAL_USER.name)
-            return
-        if self.selected is found:
-            self.dispatcher.prefetch(locations[0], tuple(locations[1:]))
-
-    def _loading(self, name: str, state: str, reason: str = "") -> dict[str, Any]:
-        """How a checkpoint that was chosen comes into memory, as the worker tells it later."""
-        return {"type": "loading", "name": name, "state": state, "seconds": 0.0, "reason": reason}
+    def prefetch(self, checkpoint: str | None = None, controls: tuple[str, ...] = (), vae: str = "") -> None:
+        """Warm models up in the worker while the person still draws. See `Warming.begin`."""
+        self.warming.begin(checkpoint, controls, vae)
 
     # ---- pictures
 

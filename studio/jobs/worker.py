@@ -28,7 +28,6 @@ from studio.messages import (
     Identified,
     Identify,
     Loading,
-    ModelLocation,
     Prefetch,
     Preview,
     Progress,
@@ -90,11 +89,11 @@ class Dispatcher:
         else:
             self._order(lambda: self._cancel_running(job_id))
 
-    def prefetch(self, checkpoint: ModelLocation, controls: tuple[ModelLocation, ...] = ()) -> None:
+    def prefetch(self, models: Prefetch) -> None:
         """Warm these models up when there is nothing else to do."""
 
         def note() -> None:
-            self._state.prefetch = Prefetch(checkpoint, controls)
+            self._state.prefetch = models
             self._next()
 
         self._order(note)

@@ -198,7 +198,7 @@ class CreateEvents:
         words = {"prompt", "negative_prompt", "prompt_mode", "prompt_weighting"}
         kept = words | {"count", "seed", "kind", "stack", "adapters"}
         values = {name: value for name, value in defaults(card).items() if name not in kept} | {"checkpoint": wanted}
-        self.prefetch(wanted, named)
+        self.prefetch(named | {"checkpoint": wanted, "vae": ""})
         updates = {self.tab.fields[name]: value for name, value in values.items()}
         updates[self.tab.fields["vae"]] = self.vaes(wanted, "")
         updates[self.tab.canvas_notice] = self.trouble(named["kind"], wanted)
@@ -215,7 +215,7 @@ class CreateEvents:
     def tab_chosen(self, values: Values) -> Values:
         """What is said beside the canvas, and the models of the tab warmed up."""
         named = self.named(values)
-        self.prefetch(named["checkpoint"], named)
+        self.prefetch(named)
         return {self.tab.canvas_notice: self.trouble(named["kind"], named["checkpoint"])}
 
     def pose_opened(self, values: Values, event: gr.EventData) -> Values:
@@ -253,12 +253,19 @@ class CreateEvents:
         changed = {name: value for name, value in applied.items() if named.get(name) != value}
         return self.shown({**named, **changed}) | {self.tab.notice: quiet_notice(preset.description)}
 
-    def prefetch(self, checkpoint: str | None, named: Mapping[str, Any]) -> None:
-        """Ask for the models of the tab in front and of finished maps; a missing one is said when it is needed."""
+    def vae_chosen(self, values: Values) -> None:
+        """Another autoencoder, warmed up."""
+        self.prefetch(self.named(values))
+
+    def prefetch(self, named: Mapping[str, Any]) -> None:
+        """Ask for the checkpoint, its autoencoder, and the models of the tab in front and of finished maps.
+
+        A missing one is said when it is needed.
+        """
         stack = clean_stack(named["stack"], EDITORS)
         kinds = [named["kind"]] + [row["kind"] for row in counted(stack) if "map" in row]
         try:
-            self.studio.prefetch(checkpoint or None, tuple(dict.fromkeys(kinds)))
+            self.studio.prefetch(named["checkpoint"] or None, tuple(dict.fromkeys(kinds)), named["vae"] or "")
         except StudioError:
             return
 

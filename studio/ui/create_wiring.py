@@ -44,6 +44,7 @@ def wire_create(page: gr.Blocks, drafts: DraftEvents, pictures: list[OwnComponen
         ),
         tab.preset.input(events.preset_chosen, {*fields, tab.preset}, everything, **quiet),
     ]
+    tab.fields["vae"].input(events.vae_chosen, fields, None, **quiet)
     checkpoint.look(events.models_changed, checkpoint, checkpoint, **quiet)
     pose = tab.pads[POSE.kind]
     opened = pose.pose_file(events.pose_opened, {*fields, pose}, [pose, tab.canvas_notice], **quiet)

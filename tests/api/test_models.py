@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 
 from studio.errors import ModelNotFoundError
-from studio.messages import Identified, Resident
+from studio.messages import Identified, Prefetch, Resident
 from studio.models import Models, plain_text
-from studio.services import Studio
+from studio.warming import Warming
 from tests.api.kit import png
 from tests.library.cases import AUTOENCODERS, CHECKPOINTS, CONTROLS
 from tests.library.headers import UPSCALERS, write, write_case
@@ -136,9 +136,9 @@ def test_a_checkpoint_without_its_control_model_is_warmed_up_alone(studio):
     write_case(studio.settings.paths.models / "checkpoints", CHECKPOINTS["sdxl"])
     studio.library.refresh()
     studio.library.start_hashing = lambda found: True
-    studio.warm_up = lambda found: None
+    studio.warming.warm_up = lambda chosen: None
     studio.prefetch("model", ("scribble",))
-    assert [entry.name for entry in studio.selected] == ["model"]
+    assert [entry.name for entry in studio.warming.chosen.entries] == ["model"]
     assert "no scribble ControlNet for SDXL" in str(studio.control_trouble("scribble", "model"))
     assert studio.control_trouble("scribble", None) is None
 
@@ -214,17 +214,30 @@ def test_a_scan_is_told_as_it_goes_and_finds_new_files(studio, local):
 
 
 def test_choosing_returns_at_once_and_the_last_choice_is_warmed_up(studio, monkeypatch):
-    warmed = []
-    monkeypatch.setattr(studio.dispatcher, "prefetch", lambda checkpoint, controls=(): warmed.append(checkpoint.name))
-    monkeypatch.setattr(studio.library, "start_hashing", lambda found: True)
-    monkeypatch.setattr(studio, "warm_up", lambda found: None)
+    warmed, warming = [], studio.warming
+    monkeypatch.setattr(studio.dispatcher, "prefetch", lambda models: warmed.append(models.checkpoint.name))
+    monkeypatch.setattr(studio.library, "start_hashing", lambda entries: True)
+    monkeypatch.setattr(warming, "warm_up", lambda chosen: None)
     studio.prefetch()
-    first = studio.selected
+    first = warming.chosen
     studio.prefetch(controls=("scribble",))
-    Studio.warm_up(studio, first)
+    Warming.warm_up(warming, first)
     assert not warmed
-    Studio.warm_up(studio, studio.selected)
+    Warming.warm_up(warming, warming.chosen)
     assert warmed == ["starter-desk"]
+
+
+def test_the_autoencoder_that_is_chosen_is_warmed_up_too(studio, monkeypatch):
+    warmed = []
+    monkeypatch.setattr(studio.dispatcher, "prefetch", warmed.append)
+    monkeypatch.setattr(studio.library, "start_hashing", lambda entries: False)
+    monkeypatch.setattr(studio.library, "location", lambda entry: entry.name)
+    write_case(studio.settings.paths.models / "checkpoints", CHECKPOINTS["sdxl"])
+    write_case(studio.settings.paths.models / "vae", AUTOENCODERS["vae-sdxl"])
+    studio.library.refresh()
+    for name in ("", "sdxl_vae", "not here"):
+        studio.prefetch("model", vae=name)
+    assert warmed == [Prefetch("model"), Prefetch("model", vae="sdxl_vae"), Prefetch("model")]
 
 
 def test_a_chosen_model_that_cannot_be_read_is_left_to_the_job(studio, monkeypatch):
@@ -233,4 +246,4 @@ def test_a_chosen_model_that_cannot_be_read_is_left_to_the_job(studio, monkeypat
 
     studio.prefetch()
     monkeypatch.setattr(studio.library, "location", refuse)
-    studio.warm_up(studio.selected)
+    studio.warming.warm_up(studio.warming.chosen)

@@ -14,7 +14,7 @@ from studio.jobs import worker
 from studio.jobs.events import Events
 from studio.jobs.queue import JobQueue
 from studio.jobs.worker import AGAIN, Dispatcher, Wiring
-from studio.messages import Annotate, Hello, Identified, ModelLocation
+from studio.messages import Annotate, Hello, Identified, ModelLocation, Prefetch
 from tests import params_only
 from tests.jobs import fake_worker
 
@@ -204,7 +204,7 @@ def test_what_is_told_late_is_how_the_job_stands_by_then(setup):
 def test_models_are_warmed_up_and_freed_when_asked(setup):
     studio = setup()
     studio.ready()
-    studio.dispatcher.prefetch(DESK)
+    studio.dispatcher.prefetch(Prefetch(DESK))
     assert studio.dispatcher.residency(PATIENCE).models == ({"name": "desk"},)
     assert studio.dispatcher.free(PATIENCE).models == ()
 
@@ -216,7 +216,7 @@ def test_warming_up_is_dropped_for_a_job(setup):
     studio.running(slow)
     assert studio.dispatcher.residency(PATIENCE) is None  # at once: a busy worker is not asked
     job = studio.submit("a cat")
-    studio.dispatcher.prefetch(DESK)
+    studio.dispatcher.prefetch(Prefetch(DESK))
     studio.dispatcher.cancel(slow)
     assert studio.ended(job).state == "done"
     assert studio.dispatcher.residency(PATIENCE).models == ()

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from itertools import count
+from queue import SimpleQueue
 
 import pytest
 
@@ -86,10 +87,13 @@ def test_a_checkpoint_that_cannot_follow_the_sketch_says_so_before_generate(page
     page.wait_for_function("!/ControlNet/.test(document.querySelector('#canvas-notice').textContent)")
 
 
-def test_the_vae_of_another_family_is_named_and_refused_beside_generate(page, served):
+def test_the_vae_of_another_family_is_named_and_refused_beside_generate(page, served, monkeypatch):
+    warmed = SimpleQueue()
+    monkeypatch.setattr(served.studio, "prefetch", lambda *models: warmed.put(models))
     page.click("#more > button")
     page.click("#vae input")
     page.get_by_role("option", name=f"{WRONG_VAE} (made for SDXL)").click()
+    assert warmed.get(timeout=60) == ("starter-desk", ("scribble",), WRONG_VAE)
     page.click("#generate")
     page.wait_for_selector("#notice [role=alert], #notice .mq-notice")
     said = refusal_of(served, {"prompt": "a", "vae": WRONG_VAE})
