@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from studio.advice.wish import Base, Wish
+from studio.training_params import CONTROL_METHODS
 
 RARE, STARTER_RARE = "ohwx", "sks"  # single tokens that captions hardly ever held; the starter has one set aside
 COMMON_RANK = 15_000  # of the merges that end a word, in CLIP's vocabulary of 49,408: "mug" is the 9,210th
@@ -51,7 +52,7 @@ def clip_ranks() -> dict[str, int]:
 
 def template(wish: Wish, method: str, class_word: str) -> str:
     """The caption of a picture without one."""
-    if method in ("controlnet", "t2i_adapter", "ip_adapter"):
+    if method in CONTROL_METHODS:
         return ""
     if wish.subject == "style":
         return "a picture in {trigger} style"
@@ -59,9 +60,12 @@ def template(wish: Wish, method: str, class_word: str) -> str:
 
 
 def sample_prompts(wish: Wish, trigger: str, class_word: str, method: str) -> tuple[str, ...]:
-    """What sample pictures are asked: the subject in new places, or new scenes in the style."""
-    if method in ("controlnet", "t2i_adapter", "ip_adapter"):
-        return STYLED
+    """What sample pictures are asked: the subject in new places, or new scenes in the style.
+
+    Nothing for a control model: each sample follows a picture that was kept apart, with its own words.
+    """
+    if method in CONTROL_METHODS:
+        return ()
     if wish.subject == "style":
         return tuple(f"{scene} in {trigger} style" for scene in STYLED)
     called = " ".join(filter(None, ("a", trigger, class_word)))

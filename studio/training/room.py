@@ -8,9 +8,10 @@ from torch import Tensor
 
 from studio.errors import StorageError
 from studio.training.checkpoints import KEPT
+from studio.training.guiding import SHOWN
 from studio.training.method import Method
 from studio.training_pace import LATE_SAVE, SAMPLE, SAVE, due
-from studio.training_params import TrainingParams
+from studio.training_params import CONTROL_METHODS, TrainingParams
 
 # What an optimizer keeps, times the size of what learns, at most: two means of Adam and one of Lion; Prodigy's beside
 # the start and a numerator; 8-bit means; rows and columns of Adafactor, which are as much as the rest where it is flat.
@@ -26,7 +27,9 @@ def bytes_written(params: TrainingParams, method: Method) -> int:
     state = learning * (1 + OPTIMIZERS[params.optimizer] + (params.ema > 0))
     save = sum(_bytes(export.tensors.values()) for export in method.exports())
     count = due(params, 0)
-    samples = (count[SAMPLE] + 1) * len(params.sample_prompts)  # and those of the untrained model
+    follows = params.method in CONTROL_METHODS
+    prompts = len(params.sample_prompts) or (SHOWN if follows else 0)
+    samples = (count[SAMPLE] + 1 + follows) * prompts  # and those of the untrained model, and what is to be followed
     return round(STATES * state) + (count[SAVE] + count[LATE_SAVE] + 1) * save + picture_bytes(params, samples)
 
 

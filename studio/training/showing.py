@@ -6,7 +6,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from studio.engine.generate import Watch
@@ -16,7 +15,7 @@ from studio.training.evaluation.sight import Picture
 from studio.training.guiding import Guide
 from studio.training.workplace import CLIP_ID, Workplace
 
-FOLDER, BASE = "samples", "base-"
+FOLDER, BASE, GIVEN = "samples", "base-", "given-"
 
 
 @dataclass
@@ -24,7 +23,8 @@ class Showing:
     """Makes sample pictures of a run.
 
     Fields:
-        folder: Of the run; pictures go into its samples/, named STEP-i.png, and base-i.png of the untrained model.
+        folder: Of the run; pictures go into its samples/, named STEP-i.png, base-i.png of the untrained model, and
+            given-i.png for what they were to follow.
         say: Tells an event.
         guide: What samples of a control model follow.
         heed: Called after each step of a picture; what it raises ends it, and the models are as before.
@@ -38,15 +38,22 @@ class Showing:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """What the samples are asked."""
-        return self.work.params.sample_prompts
+        """What the samples are asked: what was typed, or the words of what they follow."""
+        return self.work.params.sample_prompts or (self.guide.shown if self.guide is not None else ())
 
     def base(self) -> None:
-        """Show what the model makes before it has learned, once. Raises: StorageError; StudioError."""
-        if self.prompts and not all(
-            (self.folder / FOLDER / f"{BASE}{i}.png").exists() for i in range(len(self.prompts))
-        ):
-            self._show(BASE, 0, {})
+        """Show what samples are to follow, and what the model makes before it has learned, once.
+
+        Raises: StorageError; StudioError.
+        """
+        if not self.prompts or all((self.folder / name).exists() for name in self._names(BASE)):
+            return
+        if (guide := self.guide) is not None:
+            images = [guide.image(number) for number in range(len(self.prompts))]
+            for name, image in zip(self._names(GIVEN), images, strict=True):
+                write_whole(self.folder / name, _png(image))
+            self._tell(GIVEN, 0)
+        self._show(BASE, 0, {})
 
     def at(self, step: int, more: Mapping[str, Any]) -> None:
         """Show what it makes now. more: what a request needs for that, as Method.shown yields it."""
@@ -58,17 +65,23 @@ class Showing:
         return self._made(tuple(prompts), seed, {"num_inference_steps": SCORED_STEPS, **more})
 
     def _show(self, start: str, step: int, more: Mapping[str, Any]) -> None:
-        names = [f"{start}{number}.png" for number in range(len(self.prompts))]
+        names = self._names(start)
         for number, (name, prompt) in enumerate(zip(names, self.prompts, strict=True)):
             self.say({"event": "phase", "name": "sampling", "done": number, "total": len(names)})
-            write_whole(self.folder / FOLDER / name, _png(self._sample(number, prompt, more)))
-        said = [f"{FOLDER}/{name}" for name in names]
-        self.say({"event": "samples", "step": step, "files": said, "prompts": list(self.prompts)})
+            write_whole(self.folder / name, _png(Image.fromarray(self._sample(number, prompt, more))))
+        self._tell(start, step)
+
+    def _tell(self, start: str, step: int) -> None:
+        self.say({"event": "samples", "step": step, "files": self._names(start), "prompts": list(self.prompts)})
+
+    def _names(self, start: str) -> list[str]:
+        return [f"{FOLDER}/{start}{number}.png" for number in range(len(self.prompts))]
 
     def guided(self, more: Mapping[str, Any]) -> list[Picture]:
-        """The samples, each following its image, in few steps."""
+        """A picture for each of the guide's images, with its words, in few steps: what obedience is seen in."""
         few = {"num_inference_steps": SCORED_STEPS, **more}
-        return [self._sample(number, prompt, few) for number, prompt in enumerate(self.prompts)]
+        words = self.guide.words if self.guide is not None else ()
+        return [self._sample(number, prompt, few) for number, prompt in enumerate(words)]
 
     def _sample(self, number: int, prompt: str, more: Mapping[str, Any]) -> Picture:
         given = self.guide.given(number) if self.guide is not None and more else {}
@@ -82,7 +95,7 @@ class Showing:
         return self.work.engine.generate(wanted, models, watch).pictures
 
 
-def _png(picture: Picture) -> bytes:
+def _png(picture: Image.Image) -> bytes:
     buffer = BytesIO()
-    Image.fromarray(np.asarray(picture)).save(buffer, "PNG")
+    picture.save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,5 +1,6 @@
 import importlib.util
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +32,10 @@ def test_three_states_every_save_and_every_sample_are_counted(ema, copies):
     pictures = (2 + 1) * 2 * 64 * 64 * 3
     assert bytes_written(shown, method) == 3 * copies * learning + (1 + 1) * 400 + pictures
     assert pictures == picture_bytes(shown, 6)
+    follows = replace(shown, method="controlnet", sample_prompts=())
+    assert (
+        bytes_written(follows, method) == bytes_written(replace(shown, sample_prompts=()), method) + 4 * 4 * 64 * 64 * 3
+    )
 
 
 @pytest.mark.parametrize("name", INSTALLED)

@@ -1,16 +1,19 @@
 """Stands where the process that trains would be: it learns a square's colour in no time, and rests half way.
 
 At half of its steps it waits for an order: "sample" shows a picture, "pause" and "go" pause it and go on, "stop" ends.
-The last step is its best, but for a run whose trigger is "early": there it is the first that was saved.
+The last step is its best, but for a run whose trigger is "early": there it is the first that was saved. What comes of a
+ControlNet's run is the starter's own.
 """
 
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 
 from PIL import Image
 
+from studio.settings import BUILTIN
 from tests.trainings.fake_child import begin, heard, say
 
 MEASURED, SAVED = 5, 10
@@ -30,7 +33,7 @@ def main(folder: Path) -> int:
         say(folder, event="step", step=step, steps=steps, loss=0.5, learning_rate=1e-4, seconds=0.1 * step, left=1.0)
         if step % MEASURED == 0:
             told = {"train_loss": 0.1 + 1 / step, "held_loss": 0.15 + 1 / step}
-            say(folder, event="measured", step=step, **told, **score(step, steps))
+            say(folder, event="measured", step=step, **told, **score(step, params))
         if step % SAVED == 0:
             scores |= save(folder, params, step)
     return finish(folder, params, scores)
@@ -52,29 +55,40 @@ def rest(folder: Path, params, step: int) -> bool:
     return False
 
 
-def score(step: int, steps: int) -> dict[str, float]:
-    share = step / steps
+def score(step: int, params) -> dict[str, float]:
+    share = step / params["steps"]
+    if params["method"] == "controlnet":
+        return {"obedience": 0.1 + 0.7 * share}
     return {"similarity": 0.4 + 0.4 * share, "nearest": 0.9, "obedience": 0.3 - 0.05 * share, "drift": 0.05 * share}
 
 
 def show(folder: Path, params, step: int | None) -> None:
     (folder / "samples").mkdir(exist_ok=True)
-    share = (step or 0) / params["steps"]
-    names = [f"samples/{'base' if step is None else step}-{i}.png" for i in range(len(params["sample_prompts"]))]
+    if step is None and params["method"] == "controlnet":
+        draw(folder, params, "given", 0)
+    draw(folder, params, "base" if step is None else str(step), step or 0)
+
+
+def draw(folder: Path, params, start: str, step: int) -> None:
+    prompts = params["sample_prompts"] or ["a mug", "a mug at sea"]
+    names = [f"samples/{start}-{i}.png" for i in range(len(prompts))]
     for i, name in enumerate(names):
         grey = Image.new("RGB", (64, 64), (200 - 20 * i, 200, 200))
-        grey.paste((round(90 + 120 * share), 80, 60), (16, 16, 48, 48))
+        grey.paste((round(90 + 120 * step / params["steps"]), 80, 60), (16, 16, 48, 48))
         grey.save(folder / name)
-    say(folder, event="samples", step=step or 0, files=names, prompts=params["sample_prompts"])
+    say(folder, event="samples", step=step, files=names, prompts=prompts)
 
 
 def save(folder: Path, params, step: int) -> dict[str, dict[str, float]]:
     show(folder, params, step)
-    file = folder / "saves" / str(step) / "made.safetensors"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(make_lora(params["base"]))
-    made = [{"file": f"saves/{step}/made.safetensors", "kind": "lora", "layout": "kohya"}]
-    found = score(step, params["steps"])
+    home, found = folder / "saves" / str(step), score(step, params)
+    home.mkdir(parents=True, exist_ok=True)
+    if params["method"] == "controlnet":
+        shutil.copytree(BUILTIN / "assets" / "starter" / "controlnet-scribble", home / "made")
+        made = [{"file": f"saves/{step}/made", "kind": "controlnet", "layout": "diffusers"}]
+    else:
+        (home / "made.safetensors").write_bytes(make_lora(params["base"]))
+        made = [{"file": f"saves/{step}/made.safetensors", "kind": "lora", "layout": "kohya"}]
     say(folder, event="saved", step=step, files=made, scores=found)
     (folder / "state").mkdir(exist_ok=True)
     (folder / "state" / "step").write_text(str(step))

@@ -269,6 +269,47 @@ def test_a_run_is_followed_paused_kept_and_tried(train, served):
     assert train.locator("#control-stack .mq-follow input:checked").count()
 
 
+def test_a_controlnet_is_seen_to_follow_maps_and_tried_on_its_tab(train, served):
+    add(train, 1, 2, 3)
+    fill_in(train, "Follows", "style")
+    train.click(".mq-train-folds >> text=Compare the methods")
+    train.get_by_label("Use ControlNet").click()
+    train.click(".mq-train-folds >> text=All settings")
+    train.fill("#setting-steps", str(STEPS))
+    train.locator(".mq-train-sum", has_text=f"in {STEPS} steps").wait_for()
+    train.click("#train-start")
+    train.wait_for_selector(".mq-film-step[data-step=base] img")
+    train.click("#train-pause")
+    train.click("#train-go")
+    train.wait_for_selector("#train-try")
+    columns = train.eval_on_selector_all(".mq-film-step", "all => all.map(one => one.firstChild.textContent)")
+    assert columns == ["the map", "before", "step 10", "step 20"]
+    train.click(".mq-film-step[data-step='20'] button >> nth=1")
+    assert train.locator(".mq-film-pair figcaption").all_inner_texts() == ["the map", "before", "step 20"]
+    assert "a mug at sea" in train.inner_text(".mq-film-large p")
+    train.click(".mq-film-large >> text=Close")
+    assert train.locator(".mq-chart-box:visible figcaption > span").all_inner_texts() == [
+        "Error at fixed noise",
+        "How well pictures follow what it never learned",
+    ]
+    assert "maps that it never learned" in train.get_attribute(".mq-save[data-step='20'] .mq-score", "title")
+    words = train.input_value(PROMPT)
+    train.click("#train-try")
+    train.wait_for_selector("#sketch-pad:visible")
+    assert train.input_value(PROMPT) == words
+    job = sent(train, served)
+    assert [(unit["kind"], unit["model"]) for unit in job.params["controls"]] == [("scribble", "Follows")]
+
+
+def sent(page, served):
+    """The job of Generate."""
+    before = {job.id for job in served.studio.list_jobs(LOCAL_USER)}
+    page.click("#generate")
+    while not (new := [job for job in served.studio.list_jobs(LOCAL_USER) if job.id not in before]):
+        page.wait_for_timeout(50)
+    return new[0]
+
+
 def test_words_charts_pictures_and_saves_agree_on_the_best_step(train):
     add(train, 1, 2, 3)
     fill_in(train, "Agreed")

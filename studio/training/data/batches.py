@@ -105,9 +105,13 @@ class Batches:
         """The pictures that are kept for measuring."""
         return list(self._plain(self.held))
 
-    def images(self, count: int) -> list[np.ndarray]:
-        """The first `count` training pictures or all as they are learned, 8-bit RGB, (H, W, 3)."""
-        return [np.asarray(self._image(shot, self._view(shot))) for shot in self.pictures[:count]]
+    def images(self, count: int, *, held_first: bool = False) -> list[np.ndarray]:
+        """The first `count` training pictures or all as they are learned, 8-bit RGB, (H, W, 3).
+
+        held_first: Those that are kept for measuring before them.
+        """
+        shots = [*(self.held if held_first else ()), *self.pictures][:count]
+        return [np.asarray(self._image(shot, self._view(shot))) for shot in shots]
 
     def captions(self) -> tuple[str, ...]:
         """All that its batches may say, each once."""

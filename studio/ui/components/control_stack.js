@@ -301,11 +301,13 @@ M.on(element, "hand", (kind) => {
   if (filled.get(kind) && !unit.on) change(kind, { on: true });
   else show();
 });
-// What was trained is tried by itself: no drawing that lies on the canvas bends it; "untry" brings the drawings back.
+// What was trained is tried by itself: no drawing that lies on the canvas bends it, but for what a control model that was
+// trained follows; "untry" brings the drawings back. control: {kind, model}.
 let untried = null;
-M.on(element, "try", () => {
+M.on(element, "try", ({ control }) => {
   untried = props.value;
-  put({ solo: "", units: units().map((unit) => ({ ...unit, on: false })) }, "on");
+  const tried = (unit) => (!unit.map && unit.kind === control?.kind ? { ...unit, on: true, model: control.model } : { ...unit, on: false });
+  put({ solo: "", units: units().map(tried) }, "on");
 });
 M.on(element, "untry", () => untried && put(untried, "undo"));
 M.on(element, "tool", show);

@@ -25,11 +25,19 @@ const STATES = {
   stopped: "Stopped and saved",
   interrupted: "Interrupted: the studio was closed. Nothing up to the last save is lost.",
 };
+const OBEDIENCE = {
+  prompt: "How well the rest of the prompt is followed (a cosine of CLIP, 0.3 is much)",
+  map: "How well pictures follow maps that it never learned (a correlation of maps, 1 is exact)",
+  reference: "How alike pictures are to those that it is shown and never learned, without any words (a cosine of its image encoder, 1 is the same)",
+};
 const SCORES = [
-  ["similarity", "Likeness", "How alike pictures of it in new scenes are to yours (a cosine of CLIP, 1 is the same)"],
-  ["obedience", "Obedience", "How well the rest of the prompt is followed (a cosine of CLIP, 0.3 is much)"],
-  ["drift", "Other things changed", "How far other things of its kind moved; less is better"],
+  ["similarity", "Likeness", () => "How alike pictures of it in new scenes are to yours (a cosine of CLIP, 1 is the same)"],
+  ["obedience", "Obedience", (follows) => OBEDIENCE[follows]],
+  ["drift", "Other things changed", () => "How far other things of its kind moved; less is better"],
 ];
+const CONTROLS = ["controlnet", "t2i_adapter", "ip_adapter"]; // methods, and the kinds of what comes of them
+// what its pictures obey: the rest of the prompt, a map, or a picture
+const follows = ({ method }) => (method === "ip_adapter" ? "reference" : CONTROLS.includes(method) ? "map" : "prompt");
 const title = el("h2", { tabindex: -1 });
 const facts = el("p", { class: "mq-hint" });
 const hands = el("div", { class: "mq-run-hands" });
@@ -42,7 +50,8 @@ const notice = el("div", { class: "mq-notice", role: "alert", hidden: true });
 const warnings = el("ul", { class: "mq-train-remarks" });
 const loss = window.maquetteChart({ title: "Error at fixed noise", lines: [{ name: "train_loss", label: "your pictures", kind: "soft" }, { name: "held_loss", label: "held out", kind: "loud" }] });
 const likeness = window.maquetteChart({ title: "Likeness to your pictures", lines: [{ name: "similarity", label: "likeness", kind: "loud" }, { name: "obedience", label: "obedience", kind: "soft" }] });
-const charts = el("div", { class: "mq-charts" }, loss.node, likeness.node);
+const obeys = window.maquetteChart({ title: "How well pictures follow what it never learned", lines: [{ name: "obedience", label: "obedience", kind: "loud" }] });
+const charts = el("div", { class: "mq-charts" }, loss.node, likeness.node, obeys.node);
 const strip = window.maquetteFilm(),
   soon = el("p", { class: "mq-hint mq-film-soon" });
 const film = el("section", { class: "mq-run-part", "aria-label": "Sample pictures" }, el("h3", { text: "The same seeds, step by step" }), strip.node, soon);
@@ -73,13 +82,19 @@ const of = (run, name) => run.log.filter((e) => e.event === name);
 const last = (run, name) => of(run, name).at(-1);
 const file = (run, name) => `./api/v1/training/runs/${T.at(run.id)}/files/${(name.includes("/") ? name : `samples/${name}`).split("/").map(encodeURIComponent).join("/")}`;
 const base = (name) => /(^|\/)base-/.test(name);
+const given = (name) => /(^|\/)given-/.test(name); // what samples of a control model follow
+const framed = (run, e, step) => ({ step, prompts: e.prompts ?? [], files: e.files.map((name) => file(run, name)) });
 function frames(run) {
   const found = new Map();
-  for (const e of of(run, "samples")) {
+  for (const e of of(run, "samples").filter((one) => !one.files.some(given))) {
     const step = e.files.some(base) ? null : e.step;
-    found.set(step, { step, prompts: e.prompts ?? [], files: e.files.map((name) => file(run, name)) });
+    found.set(step, framed(run, e, step));
   }
   return [...found.values()].sort((a, b) => (a.step ?? -1) - (b.step ?? -1));
+}
+function followed(run) {
+  const told = of(run, "samples").findLast((one) => one.files.some(given));
+  return told ? { ...framed(run, told, null), name: follows(run) === "map" ? "the map" : "the picture" } : null;
 }
 // the verdict's, in its words too; a control model has none, and its result is the best of what was saved
 const best = (run) => run.verdict?.best_step ?? last(run, "done")?.best_step ?? null;
@@ -132,20 +147,24 @@ async function reuse(run) {
   T.show("");
   T.choose(dataset);
 }
-// Create, with the words that call it in the prompt, its files in use, and nothing on the canvas that would bend it
+// Create, with the words that call it in the prompt, its files in use, and nothing on the canvas that would bend it; of a
+// control model with the tab that it follows in front, and the words as they were
 function tryIt(run) {
   const { params, results } = run,
-    template = params.sample_prompts?.[0] || params.prompt_template || "{trigger} {class}";
+    control = results.find((one) => CONTROLS.includes(one.kind)),
+    kind = follows(run) === "reference" ? "reference" : params.control_kind,
+    template = params.sample_prompts?.[0] || (control ? "" : params.prompt_template || "{trigger} {class}");
   const words = template.replaceAll("{trigger}", params.trigger).replaceAll("{class}", params.class_word).replace(/\s+/g, " ").trim();
   const checkpoint = results.find((one) => M.isCheckpoint(one))?.name ?? params.checkpoint,
     earlier = M.shared.checkpoint;
   M.section("Create");
   const box = document.querySelector("#prompt textarea"),
     before = box.value;
-  M.write(box, words);
+  if (words) M.write(box, words);
   if (checkpoint && checkpoint !== earlier) M.emit("choose", { name: checkpoint });
-  M.emit("try", { adapters: results.filter((one) => ["lora", "hypernetwork"].includes(one.kind)) });
-  M.say(`${run.name} is in use: press Generate.`, () => {
+  M.emit("try", { adapters: results.filter((one) => ["lora", "hypernetwork"].includes(one.kind)), control: control && { kind, model: control.name } });
+  if (control) M.emit("open", kind);
+  M.say(control ? `${control.name} is in use: give it something to follow, and press Generate.` : `${run.name} is in use: press Generate.`, () => {
     M.write(box, before);
     M.emit("untry");
     if (checkpoint && checkpoint !== earlier) M.emit("choose", { name: earlier });
@@ -212,10 +231,12 @@ function show() {
     steps = run.steps || params.steps || 1;
   charts.hidden = !points.length;
   loss.draw({ points, steps, best: best(run) });
-  likeness.draw({ points, steps, best: best(run) });
+  const aside = follows(run) !== "prompt";
+  likeness.draw({ points: aside ? [] : points, steps, best: best(run) });
+  obeys.draw({ points: aside ? points : [], steps, best: best(run) });
   const pictures = frames(run);
   film.hidden = !pictures.length;
-  strip.draw(pictures, best(run));
+  strip.draw(pictures, best(run), followed(run));
   const every = Math.min(params.sample_every || steps, steps);
   soon.hidden = !T.going(run) || pictures.some((frame) => frame.step !== null);
   soon.textContent = `Before it learns. The first ones of what it learned come at step ${M.number(every)}.`;
@@ -249,7 +270,7 @@ function save(run, row, all, pictures) {
     { class: "mq-save", role: "listitem", "data-step": row.step, "data-kept": kept ? "" : undefined },
     el("div", { class: "mq-save-picture" }, near?.files[0] ? el("img", { src: near.files[0], alt: "", loading: "lazy" }) : "", isBest ? el("span", { class: "mq-train-badge", text: "best" }) : ""),
     el("b", { class: "mq-mono", text: `step ${row.step}` }),
-    ...SCORES.filter(([name]) => Number.isFinite(row[name])).map(([name, words, hint]) => score(words, row[name], Math.max(...all.map((one) => one[name] ?? 0)), hint)),
+    ...SCORES.filter(([name]) => Number.isFinite(row[name])).map(([name, words, hint]) => score(words, row[name], Math.max(...all.map((one) => one[name] ?? 0)), hint(follows(run)))),
     kept
       ? el("span", { class: "mq-in-use" }, M.icon("check"), el("span", { text: "This one is kept" }))
       : T.going(run)

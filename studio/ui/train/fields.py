@@ -96,7 +96,11 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
         Setting("save_every", "Save every", "Steps; 0 is at the end alone."),
         Setting("sample_every", "Sample pictures every", "Steps; 0 is at the end alone."),
         Setting("measure_every", "Measure every", "Steps; 0 is at the end alone."),
-        Setting("sample_prompts", "Sample prompts", "One on a line."),
+        Setting(
+            "sample_prompts",
+            "Sample prompts",
+            "One on a line. Without any, a control model's samples follow pictures that it never learns.",
+        ),
         Setting("seed", "Seed", "Of everything that is drawn."),
     ),
 }

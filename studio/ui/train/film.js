@@ -6,26 +6,28 @@ window.maquetteFilm ??= (() => {
   let dialog = null,
     look = null;
 
-  // frames: [{step: null for the base model | number, files: [addresses], prompts}]; best: the step to mark
+  // frames: [{step: null for the base model | number, files: [addresses], prompts}]; best: the step to mark; given: what
+  // the pictures follow, {name, step: null, files, prompts}, if they follow anything
   function film() {
     const node = el("div", { class: "mq-film", role: "group", "aria-label": "Sample pictures by step" });
     let seen = "";
-    function draw(frames, best) {
-      const text = JSON.stringify([frames, best]);
+    function draw(frames, best, given = null) {
+      const all = given ? [given, ...frames] : frames,
+        text = JSON.stringify([all, best]);
       node.hidden = frames.length === 0;
       if (text === seen) return;
       seen = text;
       const end = node.scrollLeft + node.clientWidth >= node.scrollWidth - 8;
-      const rows = Math.max(0, ...frames.map((frame) => frame.files.length));
+      const rows = Math.max(0, ...all.map((frame) => frame.files.length));
       node.style.setProperty("--rows", rows);
-      M.redraw(node, () => frames.map((frame) => column(frame, frames, best, rows)));
+      M.redraw(node, () => all.map((frame) => column(frame, all, best, rows)));
       if (end) node.scrollLeft = node.scrollWidth;
     }
     function column(frame, frames, best, rows) {
-      const name = frame.step === null ? "before" : `step ${frame.step}`;
+      const name = frame.name ?? (frame.step === null ? "before" : `step ${frame.step}`);
       return el(
         "div",
-        { class: "mq-film-step", "data-step": frame.step ?? "base", "data-best": frame.step !== null && frame.step === best ? "" : undefined },
+        { class: "mq-film-step", "data-step": frame.name ? "given" : (frame.step ?? "base"), "data-best": frame.step !== null && frame.step === best ? "" : undefined },
         el("span", { class: "mq-mono", text: name }),
         ...Array.from({ length: rows }, (_, row) =>
           frame.files[row]
@@ -52,10 +54,11 @@ window.maquetteFilm ??= (() => {
   }
   function show(next) {
     look = next;
-    const base = look.frames.find((frame) => frame.step === null),
+    const given = look.frames.find((frame) => frame.name),
+      base = look.frames.find((frame) => frame.step === null && !frame.name),
       side = (words, src) => el("figure", {}, el("img", { src, alt: words }), el("figcaption", { class: "mq-mono", text: words }));
     dialog.replaceChildren(
-      el("div", { class: "mq-film-pair" }, base?.files[look.row] ? side("before", base.files[look.row]) : "", look.frame.step === null ? "" : side(`step ${look.frame.step}`, look.frame.files[look.row])),
+      el("div", { class: "mq-film-pair" }, given?.files[look.row] ? side(given.name, given.files[look.row]) : "", base?.files[look.row] ? side("before", base.files[look.row]) : "", look.frame.step === null ? "" : side(`step ${look.frame.step}`, look.frame.files[look.row])),
       el("p", { text: look.frame.prompts?.[look.row] ?? base?.prompts?.[look.row] ?? "" }),
       el("div", { class: "mq-film-foot" }, M.button("left", "The step before", () => step(-1)), M.button("right", "The next step", () => step(1)), el("button", { type: "button", class: "mq-plain", text: "Close", onclick: () => dialog.close() })),
     );
