@@ -113,7 +113,7 @@ def _steps(few: int, count: int, method: str) -> int:
 
 def _why_steps(count: int, method: str) -> str:
     if method in CONTROL_METHODS:
-        return "A control is followed all at once, after thousands of steps."
+        return "A control is followed all at once, after long in which nothing is to be seen."
     return f"A start for {count} picture{'' if count == 1 else 's'}: the scores of each save say which one was best."
 
 

@@ -1,6 +1,7 @@
 """The reference: whether pictures become like the one that is shown, and keep to the words."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,6 @@ def reference_figures(trial: Trial) -> dict[str, Figure]:
         {name: tensor.float() for name, tensor in load_file(trial.pack / "ip-adapter" / "model.safetensors").items()}
     )
     true = sitting.exam.images
-
-    def shown(images: Bytes, scale: float = 1.0) -> Look:
-        features = likeness.features(images)
-        return trial.paint(sitting, lambda rows: [EachItsPicture(adapter, features[list(rows)], Setting(scale=scale))])
-
     other, captions = np.roll(true, -1, 0), sitting.exam.captions
     figures: dict[str, Figure] = {}
     for title, pictures, scale in (
@@ -75,14 +71,15 @@ def reference_figures(trial: Trial) -> dict[str, Figure]:
         ("reference of the same words at full strength", true, 1.0),
     ):
         say(title)
-        on = shown(pictures, scale)
-        likes = [likeness.pictures(look.images, pictures) for look in (sitting.off, on)]
+        on = show(trial, adapter, likeness.features(pictures), scale)
         words = [likeness.words(look.images, captions) for look in (sitting.off, on)]
         change = measured(words[1] - words[0], "cosine")
         held = {
             f"{title}: likeness to the words, on - off": replace(change, bar=-2 * (change.error or 0), better="higher")
         }
-        found = like_figures(title, *likes) | held | kept_figures(title, sitting.off, on)
+        found = (
+            likeness_figures(title, likeness, pictures, (sitting.off, on)) | held | kept_figures(title, sitting.off, on)
+        )
         if title == REFERENCE:
             trial.strips.append(strip(likeness, other, sitting.off, on))
         else:
@@ -91,8 +88,15 @@ def reference_figures(trial: Trial) -> dict[str, Figure]:
     return figures
 
 
-def like_figures(title: str, off: Values, on: Values) -> dict[str, Figure]:
-    """How like the reference pictures are; clearly more with it than without."""
+def show(trial: Trial, adapter: IPAdapter, features: Tensor, scale: float = 1.0) -> Look:
+    """The exam's pictures, each shown another picture beside its words. features: (N, D), of those."""
+    made = partial(EachItsPicture, adapter)
+    return trial.paint(trial.sitting, lambda rows: [made(features[list(rows)], Setting(scale=scale))])
+
+
+def likeness_figures(title: str, likeness: Likeness, pictures: Bytes, looks: tuple[Look, Look]) -> dict[str, Figure]:
+    """How like the reference pictures are, off and on; clearly more with it than without."""
+    off, on = (likeness.pictures(look.images, pictures) for look in looks)
     change = measured(on - off, "cosine")
     return {
         f"{title}: likeness, on - off": replace(change, bar=2 * (change.error or 0), better="higher"),

@@ -1,4 +1,4 @@
-"""All figures of the suite `training`: methods, harm, verdicts, estimates, speed, memory, resume, a foreign reader."""
+"""All figures of the suite `training`: methods, control models, harm, verdicts, estimates, speed, memory, resume."""
 
 import statistics
 import sys
@@ -12,6 +12,7 @@ import numpy as np
 
 from studio.bench.control.suite import share
 from studio.bench.figures import SCENES, Figure, Options
+from studio.bench.training.controls import control_figures
 from studio.bench.training.desk import Desk, Trained, open_desk
 from studio.bench.training.estimates import estimate_figures
 from studio.bench.training.exam import Answers, Examiner, Sitting
@@ -203,6 +204,7 @@ def say(line: str) -> None:
 PARTS: dict[str, Callable[[Trial], Figures]] = {
     **{method: partial(method_figures, method=method) for method in BARS},
     KIND: kind_figures,
+    "controls": lambda trial: control_figures(trial.desk, trial.pack, trial.pictures, say),
     "verdicts": lambda trial: verdict_figures(trial.desk, trial.examiner, SUBJECTS, say),
     "reader": lambda trial: naive_figures(trial.desk, trial.lora),
     "resuming": kill_figures,
