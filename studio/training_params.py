@@ -59,6 +59,7 @@ class TrainingParams:
         start_from: Name of a control model to go on from; "" begins anew.
     What is lost:
         loss: Of LOSSES; huber_c: where Huber's turns from square to straight. snr_gamma: of min-SNR, 0 is off.
+        x0_weight: How much the error of the guessed picture counts beside that, which minds the layout; 0 is off.
         offset_noise: 0 is off. zero_terminal_snr: rescale the schedule. timesteps: of TIMESTEPS.
         masked: Count only what the masks show. prior_preservation, prior_loss_weight, class_pictures, class_prompt:
             Of DreamBooth's second half: pictures of the class that the model made itself.
@@ -121,6 +122,7 @@ class TrainingParams:
     loss: str = "mse"
     huber_c: float = 0.1
     snr_gamma: float = 0.0
+    x0_weight: float = 0.0
     offset_noise: float = 0.0
     zero_terminal_snr: bool = False
     timesteps: str = "uniform"
@@ -197,6 +199,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "dropout": (0, 0.9),
     "huber_c": (1e-4, 100),
     "snr_gamma": (0, 20),
+    "x0_weight": (0, 10),
     "offset_noise": (0, 1),
     "prior_loss_weight": (0, 10),
     "class_pictures": (0, 1000),

@@ -30,10 +30,10 @@ class Row:
 # For every method on the starter. The offset noise is what it was made with: see starter/unet.py.
 ON_STARTER: dict[str, Any] = {"batch": 4, "offset_noise": 0.15, "snr_gamma": 5.0, "ema": 0.98}
 SMALL_LORA: dict[str, Any] = {"learning_rate": 2e-3, "rank": 8, "alpha": 8.0, "conv_rank": 8}
-# With 64 pictures, one run each: at a rate of 2e-4 a ControlNet followed nothing for 1,500 steps, at 1.2e-3, which the
-# starter's own recipe has, for 450, and for 200 where noisy timesteps, at which the layout is decided, come more often.
-# Where the rate fell as a cosine over 1,200 steps, it followed nothing by step 750.
+# As the starter's own recipe has them. One run each on 64 pictures, 8 at once: at a rate of 2e-4 a ControlNet followed
+# nothing for 1,500 steps, at 1.2e-3 for 450; on 64 others for more than 500, and with LAYOUT for 200.
 CONTROL_ON_STARTER: dict[str, Any] = {"batch": 8, "warmup": 50, "ema": 0.98}
+LAYOUT: dict[str, Any] = {"snr_gamma": 5.0, "x0_weight": 0.5, "offset_noise": 0.15}
 # Choices are drawn for each picture: one prompt alone would keep the class only where nothing else is said.
 STARTER_CLASS = (
     "a {|big|small} {|red|blue|green|yellow|purple|black|white} {class} {|on the left|on the right}"
@@ -111,9 +111,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("hypernetwork", "starter"): Row(MEASURED, {**ON_STARTER, "steps": 160, "learning_rate": 1e-3}),
     ("hypernetwork", "sd1"): Row(HYPERNETWORK_THREADS, {"steps": 4000, "learning_rate": 1e-5, "schedule": "linear"}),
     ("hypernetwork", "sdxl"): Row(HYPERNETWORK_THREADS, {"steps": 4000, "learning_rate": 5e-6, "schedule": "linear"}),
-    ("controlnet", "starter"): Row(
-        MEASURED, {**CONTROL_ON_STARTER, "steps": 1000, "learning_rate": 1.2e-3, "timesteps": "cubic"}
-    ),
+    ("controlnet", "starter"): Row(MEASURED, {**CONTROL_ON_STARTER, **LAYOUT, "steps": 1000, "learning_rate": 1.2e-3}),
     ("controlnet", "sd1"): Row(CONTROLNET_PAPER, {"steps": 8000, "batch": 4, "accumulation": 16}),
     ("controlnet", "sdxl"): Row(CONTROLNET_PAPER, {"steps": 8000, "batch": 1, "accumulation": 64}),
     ("t2i_adapter", "starter"): Row(MEASURED, {**CONTROL_ON_STARTER, "steps": 600, "learning_rate": 1.5e-3}),
@@ -161,6 +159,7 @@ WHY: dict[str, str] = {
     "caption_dropout": "This share of captions is left out, so that the condition itself is learned.",
     "timesteps": "{value}: early steps, where layout is decided, come more often.",
     "snr_gamma": "Easy timesteps count less: min-SNR, Hang et al., arXiv:2303.09556.",
+    "x0_weight": "The layout is decided where nearly all is noise; this lets errors there count.",
     "resolution": "The size that the checkpoint was trained on.",
     "held_out": "These pictures are kept for measuring, which is how memorising shows.",
     "trigger": "{value} calls it.",

@@ -19,6 +19,7 @@ from studio.training_params import TrainingParams
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 SCHEDULE_KEYS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
 SCHEDULE_KEYS += ("rescale_betas_zero_snr",)
+X0_MOST = 20.0  # of a weight: at the last timesteps nothing else would count
 Predict = Callable[[Batch, Tensor, Tensor], Tensor]  # a Method's `predict`
 
 
@@ -80,7 +81,9 @@ def losses_of(params: TrainingParams, schedule: NoiseSchedule, batch: Batch, dra
     error = predicted - target(schedule.prediction_type, batch.latents, draws.noise, alphas)
     lost = huber(error, params.huber_c) if params.loss == "huber" else error.square()
     each = mean_shown(lost, batch.mask if params.masked else None)
-    return each * snr_weights(snr(alphas), params.snr_gamma, schedule.prediction_type)
+    ratio = snr(alphas)
+    weights = snr_weights(ratio, params.snr_gamma, schedule.prediction_type)
+    return each * (weights + params.x0_weight * x0_weights(ratio, schedule.prediction_type))
 
 
 def add_noise(latents: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
@@ -118,6 +121,16 @@ def snr_weights(ratio: Tensor, gamma: float, prediction_type: str) -> Tensor:
         return (gamma / ratio).clamp(max=1)  # min(snr, gamma) / snr, and 1 where that is 0 / 0
     capped = ratio.clamp(max=gamma)
     return capped if prediction_type == "sample" else capped / (ratio + 1)
+
+
+def x0_weights(ratio: Tensor, prediction_type: str) -> Tensor:
+    """What an error is worth as one of the guessed picture: over snr for epsilon, over snr + 1 for v; X0_MOST at most.
+
+    Where the layout is decided there is next to no signal, and an error of epsilon hardly tells of it.
+    """
+    if prediction_type == "sample":
+        return torch.ones_like(ratio)
+    return (1 / (ratio if prediction_type == "epsilon" else ratio + 1)).clamp(max=X0_MOST)
 
 
 def huber(error: Tensor, c: float) -> Tensor:

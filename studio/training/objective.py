@@ -7,6 +7,8 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
+from studio.training.losses import x0_weights
+
 POWERS = {"uniform": 1, "cubic": 3}
 
 
@@ -37,7 +39,7 @@ class Objective:
         self.alphas = DDPMScheduler(**schedule).alphas_cumprod
         self.snr = self.alphas / (1 - self.alphas)
         self.weights = torch.ones_like(self.snr) if snr_gamma is None else self.snr.clamp(max=snr_gamma) / self.snr
-        self.weights = self.weights + x0_weight * (1 / self.snr).clamp(max=20)
+        self.weights = self.weights + x0_weight * x0_weights(self.snr, "epsilon")
         self.offset_noise = offset_noise
         self.power = POWERS[timesteps]
 

@@ -8,6 +8,7 @@ from diffusers.training_utils import compute_snr
 from studio.errors import InvalidRequestError
 from studio.training.batch import Batch
 from studio.training.losses import (
+    X0_MOST,
     Counts,
     Draws,
     NoiseSchedule,
@@ -20,6 +21,7 @@ from studio.training.losses import (
     snr_weights,
     split_prior,
     target,
+    x0_weights,
 )
 from tests.training.lesson import NOISE, params
 
@@ -93,6 +95,21 @@ def test_min_snr_means_the_same_for_noise_and_velocity():
     ]
     torch.testing.assert_close(lost[1], lost[0])
     torch.testing.assert_close(lost[2], lost[0])
+
+
+def test_the_weight_of_the_guessed_picture_is_the_same_in_all_terms_until_it_is_capped():
+    alphas = torch.tensor([0.9, 0.5, 0.1])
+    signal, rest = alphas.sqrt(), (1 - alphas).sqrt()
+    for kind, error in (("sample", torch.ones(3)), ("epsilon", signal / rest), ("v_prediction", 1 / rest)):
+        torch.testing.assert_close(x0_weights(snr(alphas), kind) * error.square(), torch.ones(3))
+    assert x0_weights(torch.tensor([0.0, 1e-3]), "epsilon").tolist() == [X0_MOST, X0_MOST]
+    batch = Batch(LATENTS, ("",) * 3, torch.zeros(3, 6))
+    schedule = NoiseSchedule(SCHEDULER.alphas_cumprod, "epsilon")
+    plain, more = (
+        losses_of(params(x0_weight=weight), schedule, batch, Draws(NOISES, TIMES), lambda _batch, noisy, _times: noisy)
+        for weight in (0.0, 0.5)
+    )
+    torch.testing.assert_close(more, plain * (1 + 0.5 * x0_weights(snr(ALPHAS), "epsilon")))
 
 
 def test_huber_is_a_square_near_and_a_line_far():

@@ -154,6 +154,10 @@ function tryIt(run) {
     control = results.find((one) => CONTROLS.includes(one.kind)),
     kind = follows(run) === "reference" ? "reference" : params.control_kind,
     template = params.sample_prompts?.[0] || (control ? "" : params.prompt_template || "{trigger} {class}");
+  if (control && !document.getElementById(`tab-${kind}`)) {
+    M.say(`No tab draws ${kind} maps: ${control.name} follows them by the command generate --control ${kind}=MAP.`);
+    return;
+  }
   const words = template.replaceAll("{trigger}", params.trigger).replaceAll("{class}", params.class_word).replace(/\s+/g, " ").trim();
   const checkpoint = results.find((one) => M.isCheckpoint(one))?.name ?? params.checkpoint,
     earlier = M.shared.checkpoint;

@@ -79,6 +79,7 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
         Setting("loss", "Loss", "Huber minds outliers less."),
         Setting("huber_c", "Huber's turn", "Where it goes from square to straight."),
         Setting("snr_gamma", "Min-SNR gamma", "Evens out easy and hard noise levels; 0 is off, 5 is usual."),
+        Setting("x0_weight", "Layout counts", "Weight of the guessed picture's own error; 0 is off, 0.5 is much."),
         Setting("offset_noise", "Offset noise", "Helps very dark and very bright pictures; 0 is off."),
         Setting("zero_terminal_snr", "Zero-terminal SNR", "Rescale the noise so that the last step is noise alone."),
         Setting("timesteps", "Noise levels drawn", "Cubic minds layout more than detail."),
