@@ -114,7 +114,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("controlnet", "starter"): Row(MEASURED, {**CONTROL_ON_STARTER, **LAYOUT, "steps": 1000, "learning_rate": 1.2e-3}),
     ("controlnet", "sd1"): Row(CONTROLNET_PAPER, {"steps": 8000, "batch": 4, "accumulation": 16}),
     ("controlnet", "sdxl"): Row(CONTROLNET_PAPER, {"steps": 8000, "batch": 1, "accumulation": 64}),
-    ("t2i_adapter", "starter"): Row(MEASURED, {**CONTROL_ON_STARTER, "steps": 600, "learning_rate": 1.5e-3}),
+    ("t2i_adapter", "starter"): Row(MEASURED, {**CONTROL_ON_STARTER, **LAYOUT, "steps": 600, "learning_rate": 1.5e-3}),
     ("t2i_adapter", "sd1"): Row(T2I_PAPER, {"steps": 20000, "batch": 8, "timesteps": "cubic"}),
     ("t2i_adapter", "sdxl"): Row(f"{DIFFUSERS}t2i_adapter", {"steps": 20000, "batch": 8, "accumulation": 16}),
     ("ip_adapter", "starter"): Row(MEASURED, {**CONTROL_ON_STARTER, "steps": 1000, "learning_rate": 1e-3}),
