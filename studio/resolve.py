@@ -171,10 +171,7 @@ class Resolver:
         return entry
 
     def vae_entry(self, name: str | None, checkpoint: ModelEntry) -> ModelEntry | None:
-        """The autoencoder of that name; None, without a name, for the checkpoint's own.
-
-        Raises: ModelNotFoundError; InvalidRequestError or BaseModelMismatchError, if the checkpoint cannot use it.
-        """
+        """The autoencoder of that name; None, without a name, is the checkpoint's own. Raises: as `resolve` does."""
         if not name:
             return None
         entry = self.library.find(name, "vae")
