@@ -31,7 +31,8 @@ class Row:
 ON_STARTER: dict[str, Any] = {"batch": 4, "offset_noise": 0.15, "snr_gamma": 5.0, "ema": 0.98}
 SMALL_LORA: dict[str, Any] = {"learning_rate": 2e-3, "rank": 8, "alpha": 8.0, "conv_rank": 8}
 # Rates and LAYOUT are those of the starter's own recipe. One run each on 64 pictures, 8 at once: at a rate of 2e-4 a
-# ControlNet followed nothing for 1,500 steps, at 1.2e-3 for 450; on 64 others for more than 500, and with LAYOUT for 200.
+# ControlNet followed nothing for 1,500 steps, at 1.2e-3 for 450; on 64 others for more than 500, with LAYOUT
+# for 200.
 CONTROL_ON_STARTER: dict[str, Any] = {"batch": 8, "warmup": 50, "ema": 0.98}
 LAYOUT: dict[str, Any] = {"snr_gamma": 5.0, "x0_weight": 0.5, "offset_noise": 0.15}
 # Choices are drawn for each picture: one prompt alone would keep the class only where nothing else is said.
