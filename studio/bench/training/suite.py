@@ -95,7 +95,7 @@ Figures = dict[str, Figure]
 
 
 def training_suite(settings: Settings, options: Options) -> Figures:
-    """All figures, or those of the parts that are asked for; all take about two hours on two cores. What was measured
+    """All figures, or those of the parts that are asked for; all take about three hours on two cores. What was measured
     is told at once. With fewer pictures, shares have no bars.
 
     Raises: InvalidRequestError, for too few pictures, a folder that is no pack, or a part that there is not.
