@@ -1,5 +1,6 @@
 """Looking at the folders again: what has not changed is known without being opened, the rest is identified."""
 
+import gc
 import os
 import time
 import zlib
@@ -20,6 +21,7 @@ from studio.settings import Settings
 
 BATCH, SECONDS = 200, 0.5  # rows are written, and progress is told, this often
 NICENESS = 19
+GARBAGE = 1_000_000  # objects more than before, until cycles are looked for: headers are large, and make none
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def main(connection: Connection, settings: Settings, mark: str, part: int, parts
     """
     if hasattr(os, "nice"):
         os.nice(NICENESS)
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
 
     def share(to_do: int) -> tuple[int, int]:
         if part:

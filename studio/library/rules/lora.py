@@ -7,6 +7,7 @@ utils/state_dict_utils.py; ComfyUI, comfy/weight_adapter and comfy/lora.py.
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from studio.library.identity import BASE_NAMES, Identity, precision
 from studio.library.names import BASES_BY_WIDTH, Shape
@@ -145,7 +146,7 @@ def _family(modules: Modules) -> str:
     """The sort that most modules are of; "" if no module is whole."""
     counts: Counter[str] = Counter()
     for roles in modules.roles.values():
-        family = next((name for name, needed in FAMILIES if all(role in roles for role in needed)), "")
+        family = _whole(frozenset(roles))
         if family == "oft" and len(roles.get("oft_blocks") or roles.get("oft_diag") or ()) == 4:
             family = "boft"
         if family == "lora":
@@ -156,6 +157,13 @@ def _family(modules: Modules) -> str:
     if not counts or sum(counts.values()) < len(modules.roles) / 2:
         return ""
     return next((name for name in ("dora", "locon") if counts[name]), "") or counts.most_common(1)[0][0]
+
+
+@lru_cache(maxsize=256)
+def _whole(roles: frozenset[str]) -> str:
+    """The first sort of which nothing is missing among these; "" if each lacks something. Most modules of a file have
+    the same."""
+    return next((name for name, needed in FAMILIES if roles.issuperset(needed)), "")
 
 
 def _is_kernel(shape: Shape) -> bool:
