@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from studio.bench.training.estimates import BAR, RUNS, Outcome, off, outcome, prepared, summary
+from studio.bench.training.estimates import BAR, RUNS, Most, Outcome, off, outcome, prepared, summary
 from studio.bench.training.memory import PARAMS
 from studio.bench.training.resume import States, copied, events, heeded, running, same
 from studio.engine.configs import CONFIGS
@@ -62,6 +62,22 @@ def test_time_and_memory_are_taken_from_the_estimate_to_the_end(run, tmp_path):
     assert (found.told_seconds, found.told_bytes) == (2.0, 10**8)
     assert 200e6 < found.bytes < 400e6
     assert found.line("a cup").startswith("a cup: 2.0 s told, ")
+
+
+def test_memory_seen_by_a_look_from_before_the_estimate_does_not_count():
+    most = Most()
+    most.look(lambda: 5)
+    assert most.bytes == 5
+
+    def slow():
+        most.begin()
+        return 9
+
+    most.look(slow)
+    assert most.bytes == 0
+    most.look(lambda: 3)
+    most.look(lambda: 2)
+    assert most.bytes == 3
 
 
 def test_a_run_that_does_not_end_is_no_figure(run, tmp_path):

@@ -115,7 +115,7 @@ def outcome(folder: Path, command: tuple[str, ...] = COMMAND) -> Outcome:
         for event in events(process):
             if event["event"] == "estimate":
                 told, began = event, time.monotonic()
-                most.bytes = 0
+                most.begin()
             if event["event"] == "done":
                 ended = time.monotonic()
             if event["event"] == "error":
@@ -127,24 +127,39 @@ def outcome(folder: Path, command: tuple[str, ...] = COMMAND) -> Outcome:
 
 @dataclass
 class Most:
-    """The most bytes that were seen."""
+    """The most bytes that were seen since it began; what a look that was under way by then finds is of before."""
 
     bytes: int = 0
     done: threading.Event = field(default_factory=threading.Event)
+    _beginning: object = field(default_factory=object)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def look(self, pid: int) -> None:
+    def begin(self) -> None:
+        """Nothing seen so far counts."""
+        with self._lock:
+            self.bytes, self._beginning = 0, object()
+
+    def look(self, held: Callable[[], int]) -> None:
+        """Once."""
+        beginning = self._beginning
+        seen = held()
+        with self._lock:
+            if beginning is self._beginning:
+                self.bytes = max(self.bytes, seen)
+
+    def keep_looking(self, pid: int) -> None:
         """Until it is done, or the process is gone."""
         process = psutil.Process(pid)
         with suppress(psutil.Error):
             while not self.done.wait(LOOK_EVERY):
-                self.bytes = max(self.bytes, held_by(process))
+                self.look(lambda: held_by(process))
 
 
 @contextmanager
 def watched(pid: int) -> Iterator[Most]:
     """The memory of a process, watched until the block ends."""
     most = Most()
-    watch = threading.Thread(target=most.look, args=(pid,), daemon=True)
+    watch = threading.Thread(target=most.keep_looking, args=(pid,), daemon=True)
     watch.start()
     try:
         yield most
