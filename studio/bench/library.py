@@ -36,6 +36,8 @@ SHARES = {  # of a collection: mostly LoRAs
     "VAE": 0.03,
     "embeddings": 0.05,
 }
+RANKS = (4, 8, 16, 32, 64, 128)  # of the LoRAs, in turns
+TYPES = {"F16": 2, "F32": 4, "BF16": 2}  # and what all are stored in; bytes
 TYPED = ("m", "mo", "mod", "mode", "model", "model 1", "model 12", "model 12 s", "model 12 sd", "xl", "no such thing")
 REQUESTS = 200
 
@@ -53,9 +55,10 @@ def make_models(folder: Path, count: int) -> None:
     """Write the files, of several kinds, in the folders of A1111. About 100 KB each on the disk."""
     for place, share in SHARES.items():
         (folder / place).mkdir(parents=True, exist_ok=True)
-        header, size = _header(place)
+        headers = [_header(names, dtype) for names in _names(place) for dtype in TYPES]
         for number in range(round(count * share)):
-            marked = header[:-1] + b',"__metadata__":{"number":"%d"}}' % number
+            header, size = headers[number % len(headers)]
+            marked = b'{"__metadata__":{"number":"%d"},' % number + header[1:]
             with (folder / place / f"model {number} {place.replace('/', ' ')}.safetensors").open("wb") as stream:
                 stream.write(struct.pack("<Q", len(marked)) + marked)
                 stream.truncate(8 + len(marked) + size)
@@ -157,37 +160,41 @@ def _timed(call: Any) -> tuple[float, Any]:
     return time.perf_counter() - started, value
 
 
-def _header(place: str) -> tuple[bytes, int]:
+def _header(names: Mapping[str, tuple[int, ...]], dtype: str) -> tuple[bytes, int]:
     """A header without metadata, and the length of the data that it speaks of."""
     offset, table = 0, dict[str, Any]()
-    for name, shape in _names(place).items():
-        end = offset + 2 * math.prod(shape)
-        table[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [offset, end]}
+    for name, shape in names.items():
+        end = offset + TYPES[dtype] * math.prod(shape)
+        table[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
         offset = end
     return json.dumps(table).encode(), offset
 
 
-def _names(place: str) -> Mapping[str, tuple[int, ...]]:
+def _names(place: str) -> list[Mapping[str, tuple[int, ...]]]:
+    """The sorts of files in a folder: what trainers and their settings make different, stays different."""
     kind, _, base = place.partition("/")
     match kind:
         case "Lora":
-            return _lora_names(base)
+            return [_lora_names(base, rank, text) for rank in RANKS for text in (True, False)]
         case "Stable-diffusion":
-            return _checkpoint_names(base)
+            return [_checkpoint_names(base)]
         case "ControlNet":
-            return dict(control_names("sd1", DIFFUSERS))
+            return [control_names("sd1", DIFFUSERS)]
         case "VAE":
-            return dict(vae_names(LDM))
+            return [vae_names(LDM)]
         case _:
-            return {"emb_params": (4, 768)}
+            return [{"emb_params": (vectors, 768)} for vectors in (1, 4, 8)]
 
 
-def _lora_names(base: str, rank: int = 8) -> dict[str, tuple[int, ...]]:
-    """kohya's names: down, up and alpha for each projection of the UNet's attention."""
+def _lora_names(base: str, rank: int, text: bool) -> dict[str, tuple[int, ...]]:
+    """kohya's names: down, up and alpha for each projection of the UNet's attention, and of CLIP if asked for."""
     names: dict[str, tuple[int, ...]] = {}
-    for name, shape in unet_names(base, DIFFUSERS).items():
-        if ".attentions." in name and name.endswith(".weight") and len(shape) == 2:
-            layer = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
+    layers = {f"unet_{name}": shape for name, shape in unet_names(base, DIFFUSERS).items() if ".attentions." in name}
+    encoder = "te1" if base == "sdxl" else "te"
+    layers |= {f"{encoder}_{name}": s for name, s in clip_names(768, 12).items() if text and ".layers." in name}
+    for name, shape in layers.items():
+        if name.endswith(".weight") and len(shape) == 2:
+            layer = "lora_" + name.removesuffix(".weight").replace(".", "_")
             names[f"{layer}.lora_down.weight"] = (rank, shape[1])
             names[f"{layer}.lora_up.weight"] = (shape[0], rank)
             names[f"{layer}.alpha"] = ()

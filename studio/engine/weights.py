@@ -16,7 +16,7 @@ from studio.engine.reading import OpenFile, Stretch
 from studio.engine.tensors import DTYPES
 from studio.errors import ModelNotFoundError
 from studio.library.folders import UNREADABLE, weights_of
-from studio.library.header import HeaderError, TensorInfo, header_in, shown
+from studio.library.header import Header, HeaderError, header_in, shown
 
 Shape = tuple[int, ...]
 DAMAGED = "Download or copy it again, then look at its size."
@@ -102,20 +102,22 @@ def _open_safetensors(file: Path, title: str) -> Weights:
         mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
     shapes = {name: info.shape for name, info in header.tensors.items()}
     stretches = {
-        name: Stretch(plain, PLAIN[info.dtype], info.start, info.end)
+        name: Stretch(plain, PLAIN[info.dtype], header.data + info.start, header.data + info.end)
         for name, info in header.tensors.items()
         if info.dtype in PLAIN
     }
-    read = partial(_view, plain, mapping, header.tensors)
+    read = partial(_view, plain, mapping, header)
     return Weights(title, shapes, header.metadata, dict.fromkeys(shapes, read), stretches)
 
 
-def _view(file: OpenFile, mapping: mmap.mmap, tensors: Mapping[str, TensorInfo], name: str) -> Tensor:
-    info = tensors[name]
-    file.check(info.end)  # a mapping of what is no longer there ends the process
+def _view(file: OpenFile, mapping: mmap.mmap, header: Header, name: str) -> Tensor:
+    info = header.tensors[name]
+    file.check(header.data + info.end)  # a mapping of what is no longer there ends the process
     if info.start == info.end:
         return torch.empty(info.shape, dtype=TYPES[info.dtype])
-    flat = torch.frombuffer(mapping, dtype=TYPES[info.dtype], count=math.prod(info.shape), offset=info.start)
+    flat = torch.frombuffer(
+        mapping, dtype=TYPES[info.dtype], count=math.prod(info.shape), offset=header.data + info.start
+    )
     return flat.view(info.shape)
 
 

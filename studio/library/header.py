@@ -2,13 +2,15 @@
 
 import json
 import os
+import re
 import struct
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 BITS = {
     "F4": 4,
@@ -29,6 +31,11 @@ OTHER_FILES = (  # what else is found under the name of a safetensors file, by i
     (b"<!DOCTYPE", "is a web page and no model: download it again"),
     (b"<html", "is a web page and no model: download it again"),
 )
+T = TypeVar("T")
+METADATA = '"__metadata__"'
+SPACE = " \t\r\n"  # in JSON
+METADATA_FIRST = re.compile(r'\{[ \t\r\n]*"__metadata__"[ \t\r\n]*:[ \t\r\n]*')  # as the format's own library writes it
+MORE_TENSORS = re.compile(r'[ \t\r\n]*,[ \t\r\n]*"')
 
 
 class HeaderError(ValueError):
@@ -36,7 +43,7 @@ class HeaderError(ValueError):
 
 
 class TensorInfo(NamedTuple):
-    """What a tensor is, and where: bytes from the file's start (in a pickle: from the start of its own record)."""
+    """What a tensor is, and where: bytes from the start of the data (in a pickle: from the start of its own record)."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -44,13 +51,29 @@ class TensorInfo(NamedTuple):
     end: int
 
 
+class Tensors(dict[str, TensorInfo]):
+    """A file's tensors by their names, which nobody changes: many files share them, and what was found out of them."""
+
+    def __init__(self, tensors: Mapping[str, TensorInfo]) -> None:
+        super().__init__(tensors)
+        self._facts: dict[tuple[Hashable, ...], Any] = {}
+
+    def once(self, find: Callable[..., T], *about: Hashable) -> T:
+        """What `find(tensors, *about)` tells, asked once. It must look at nothing else."""
+        key = (find, *about)
+        if key not in self._facts:
+            self._facts[key] = find(self, *about)
+        return self._facts[key]
+
+
 @dataclass(frozen=True)
 class Header:
-    """What a file of weights holds. bytes: the size of the file."""
+    """What a file of weights holds. bytes: the size of the file; data: where in it the tensors' data starts."""
 
-    tensors: dict[str, TensorInfo]
+    tensors: Tensors
     metadata: dict[str, str]
     bytes: int
+    data: int = 0
 
 
 def shown(name: str) -> str:
@@ -59,8 +82,19 @@ def shown(name: str) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def read_header(file: Path) -> Header:
+def read_tensors(table: str) -> Tensors:
+    """The tensors that a header without its metadata, in JSON, tells of. Raises: HeaderError: what is wrong with it."""
+    tensors = _tensors(_parse(table))
+    _check_cover(tensors)
+    return tensors
+
+
+def read_header(file: Path, tensors_in: Callable[[str], Tensors] = read_tensors) -> Header:
     """The header of a safetensors file; no tensor is read.
+
+    Args:
+        tensors_in: Does as `read_tensors`; one that remembers spares the reader of many files much, since files that
+            one program wrote for one base model tell of the same tensors.
 
     Raises: HeaderError, if a program that follows the format would refuse the file: it is cut short, its header is
         longer than the file or than 32 MB, a name is there twice, tensors overlap or leave gaps, or a size does not
@@ -68,10 +102,10 @@ def read_header(file: Path) -> Header:
     Source: https://huggingface.co/docs/safetensors, section Format.
     """
     with file.open("rb") as stream:
-        return header_in(stream, shown(file.name))
+        return header_in(stream, shown(file.name), tensors_in)
 
 
-def header_in(stream: BinaryIO, name: str) -> Header:
+def header_in(stream: BinaryIO, name: str, tensors_in: Callable[[str], Tensors] = read_tensors) -> Header:
     """The header of an open safetensors file, which sentences call `name`. Raises: as `read_header` does."""
     size = os.fstat(stream.fileno()).st_size
     stream.seek(0)
@@ -82,18 +116,23 @@ def header_in(stream: BinaryIO, name: str) -> Header:
     raw = stream.read(length)
     if len(raw) < length:
         raise HeaderError(f"{name} is cut short")
-    table = _parse(name, raw)
-    metadata = _metadata(name, table.pop("__metadata__", {}))
-    offset = 8 + length
-    tensors = _tensors(name, table, offset)
-    _check_offsets(name, tensors, offset, size)
-    return Header(tensors, metadata, size)
+    try:
+        metadata, table = _parted(raw)
+        tensors = tensors_in(table)
+    except HeaderError as error:
+        raise HeaderError(f"{name} is damaged: {error}") from error
+    _check_size(name, tensors, size - 8 - length)
+    return Header(tensors, metadata, size, 8 + length)
 
 
-def read_values(file: Path, info: TensorInfo) -> tuple[float, ...]:
-    """The numbers of a small tensor of a safetensors file, in order. Raises: HeaderError, for other types; OSError."""
+def read_values(file: Path, header: Header, name: str) -> tuple[float, ...]:
+    """The numbers of a small tensor of a safetensors file, in order.
+
+    Raises: HeaderError, for other types; KeyError; OSError.
+    """
+    info = header.tensors[name]
     with file.open("rb") as stream:
-        stream.seek(info.start)
+        stream.seek(header.data + info.start)
         return decode(info.dtype, stream.read(info.end - info.start))
 
 
@@ -122,27 +161,47 @@ def _check_start(name: str, start: bytes, length: int, size: int) -> None:
         raise HeaderError(f"{name} has a header of {length / 1e6:.0f} MB; no model that is known here has one as long")
 
 
-def _parse(name: str, raw: bytes) -> dict[str, Any]:
+def _parted(raw: bytes) -> tuple[dict[str, str], str]:
+    """A header's metadata, and the rest of it, which many files share, as it is written. Raises: HeaderError."""
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8").rstrip(SPACE)
+        if first := METADATA_FIRST.match(text):
+            metadata, end = STRICT.raw_decode(text, first.end())
+            if (rest := MORE_TENSORS.match(text, end)) and METADATA not in text[end:]:
+                return _metadata(metadata), "{" + text[rest.end() - 1 :]
+        if METADATA not in text and "\\" not in text:
+            return {}, text
+        table = _parse(text)
+        metadata = _metadata(table.pop("__metadata__", {}))
+        return metadata, json.dumps(table)
+    except UnicodeError as error:
+        raise HeaderError("its header is no UTF-8 text") from error
+    except HeaderError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise HeaderError("its header is no JSON") from error
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
         table: Any = json.loads(text)
         if not isinstance(table, dict) or _may_repeat(text, len(cast(dict[str, Any], table))):
             table = json.loads(text, object_pairs_hook=_once)
         "\n".join(cast(dict[str, Any], table)).encode("utf-8")
-    except HeaderError as error:
-        raise HeaderError(f"{name} is damaged: {error}") from error
+    except HeaderError:
+        raise
     except UnicodeError as error:
-        raise HeaderError(f"{name} is damaged: its header is no UTF-8 text") from error
+        raise HeaderError("its header is no UTF-8 text") from error
     except (ValueError, RecursionError) as error:
-        raise HeaderError(f"{name} is damaged: its header is no JSON") from error
+        raise HeaderError("its header is no JSON") from error
     if not isinstance(table, dict):
-        raise HeaderError(f"{name} is damaged: its header is no table of tensors")
+        raise HeaderError("its header is no table of tensors")
     return cast(dict[str, Any], table)
 
 
 def _may_repeat(text: str, count: int) -> bool:
     """Whether a key may be there twice. Looking is quicker than parsing so that it would be seen."""
-    tables = text.count('"__metadata__"')
+    tables = text.count(METADATA)
     tensors = count - tables
     return (
         tables > 1
@@ -160,13 +219,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _metadata(name: str, found: Any) -> dict[str, str]:
+STRICT = json.JSONDecoder(object_pairs_hook=_once)
+
+
+def _metadata(found: Any) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in cast(dict[str, Any], found).values()):
-        raise HeaderError(f"{name} is damaged: its metadata is not made of texts")
+        raise HeaderError("its metadata is not made of texts")
     return cast(dict[str, str], found)
 
 
-def _tensors(name: str, table: dict[str, Any], offset: int) -> dict[str, TensorInfo]:
+def _tensors(table: dict[str, Any]) -> Tensors:
     try:
         rows = [(key, entry["dtype"], entry["shape"], *entry["data_offsets"]) for key, entry in table.items()]
         places = {*map(type, chain.from_iterable(row[3:] for row in rows))}
@@ -184,24 +246,33 @@ def _tensors(name: str, table: dict[str, Any], offset: int) -> dict[str, TensorI
         found: dict[str, TensorInfo] = {}
         for key, dtype, shape, start, end in rows:
             if prod(shape) * BITS[dtype] != 8 * (end - start):
-                raise HeaderError(f"{name} is damaged: {shown(key)} does not fit its place")
-            found[key] = TensorInfo(dtype, tuple(shape), offset + start, offset + end)
+                raise HeaderError(f"{shown(key)} does not fit its place")
+            found[key] = TensorInfo(dtype, tuple(shape), start, end)
     except HeaderError:
         raise
     except KeyError as error:
-        raise HeaderError(f"{name} is damaged: it has a tensor of no known type") from error
+        raise HeaderError("it has a tensor of no known type") from error
     except (TypeError, ValueError) as error:
-        raise HeaderError(f"{name} is damaged: it has a tensor that is not described as tensors are") from error
-    return found
+        raise HeaderError("it has a tensor that is not described as tensors are") from error
+    return Tensors(found)
 
 
-def _check_offsets(name: str, tensors: dict[str, TensorInfo], offset: int, size: int) -> None:
+def _check_cover(tensors: Tensors) -> None:
     """The data has to be covered once: that is what the format promises."""
+    covered = 0
     for _, _, start, end in sorted(tensors.values(), key=itemgetter(2, 3)):
-        if start != offset:
-            raise HeaderError(f"{name} is damaged: its tensors {'overlap' if start < offset else 'leave a gap'}")
-        offset = end
-    if offset > size:
+        if start != covered:
+            raise HeaderError(f"its tensors {'overlap' if start < covered else 'leave a gap'}")
+        covered = end
+
+
+def _check_size(name: str, tensors: Tensors, room: int) -> None:
+    length = tensors.once(_length)
+    if length > room:
         raise HeaderError(f"{name} is cut short")
-    if offset < size:
-        raise HeaderError(f"{name} is damaged: {size - offset} bytes after its tensors belong to none")
+    if length < room:
+        raise HeaderError(f"{name} is damaged: {room - length} bytes after its tensors belong to none")
+
+
+def _length(tensors: Tensors) -> int:
+    return max((info.end for info in tensors.values()), default=0)

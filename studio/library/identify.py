@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from studio.library.folders import DESCRIPTIONS, UNREADABLE, identify_folder, precision_of, weights_of
-from studio.library.header import SAFETENSORS, Header, HeaderError, read_values, shown
+from studio.library.header import SAFETENSORS, Header, HeaderError, Tensors, read_tensors, read_values, shown
 from studio.library.identity import Identity, guess_control_kind
 from studio.library.pickles import header_of, read_pickle_values
 from studio.library.rules import autoencoder, checkpoint, control, image, lora, newer, small, upscaler
@@ -39,17 +39,20 @@ CONFIGURATION_MAX = 1 << 16
 ADAPTERS = ("lora", "embedding", "hypernetwork")  # a reason against one is that its base model is not known
 
 
-def identify(path: Path, place: str = "") -> Identity:
+def identify(path: Path, place: str = "", tensors_in: Callable[[str], Tensors] = read_tensors) -> Identity:
     """What a file or folder is. Never raises: what cannot be read is unknown, with the reason.
 
-    place: The kind of model that its folder is for, as `models list` names it; it decides only where nothing else does.
+    Args:
+        place: The kind of model that its folder is for, as `models list` names it; it decides only where nothing else
+            does.
+        tensors_in: As `read_header` takes it.
     """
     try:
         if path.is_dir():
             return replace(identify_folder(path), format="diffusers")
         if not path.is_file():
             return Identity(reason="It is no file." if path.exists() else "It is not there.")
-        return replace(_identify_file(path, place), format="single file")
+        return replace(_identify_file(path, place, tensors_in), format="single file")
     except HeaderError as error:
         return Identity(reason=f"{error}.", format="single file")
     except (*UNREADABLE, MemoryError) as error:
@@ -57,8 +60,8 @@ def identify(path: Path, place: str = "") -> Identity:
         return Identity(reason=f"It cannot be read: {what}.", format="single file")
 
 
-def _identify_file(path: Path, place: str) -> Identity:
-    header = header_of(path)
+def _identify_file(path: Path, place: str, tensors_in: Callable[[str], Tensors]) -> Identity:
+    header = header_of(path, tensors_in)
     name = shown(path.stem)
     if not header.tensors:
         return Identity(reason=f"{shown(path.name)} holds no tensors.")
@@ -77,7 +80,7 @@ def _identify_file(path: Path, place: str) -> Identity:
 def _values(path: Path, header: Header, name: str) -> tuple[float, ...]:
     try:
         if path.suffix.lower() in SAFETENSORS:
-            return read_values(path, header.tensors[name])
+            return read_values(path, header, name)
         return read_pickle_values(path, name)
     except (HeaderError, OSError, KeyError):
         return ()

@@ -23,8 +23,10 @@ from studio.library.header import (
     Header,
     HeaderError,
     TensorInfo,
+    Tensors,
     decode,
     read_header,
+    read_tensors,
     shown,
 )
 
@@ -103,9 +105,12 @@ class _Archive:
     size: int
 
 
-def header_of(file: Path) -> Header:
-    """Names, shapes and types of a file's tensors, of whichever sort it is. Raises: HeaderError; OSError."""
-    return read_header(file) if file.suffix.lower() in SAFETENSORS else read_pickle_header(file)
+def header_of(file: Path, tensors_in: Callable[[str], Tensors] = read_tensors) -> Header:
+    """Names, shapes and types of a file's tensors, of whichever sort it is. Raises: HeaderError; OSError.
+
+    tensors_in: As `read_header` takes it.
+    """
+    return read_header(file, tensors_in) if file.suffix.lower() in SAFETENSORS else read_pickle_header(file)
 
 
 def read_pickle_header(file: Path) -> Header:
@@ -119,7 +124,7 @@ def read_pickle_header(file: Path) -> Header:
     with file.open("rb") as stream:
         archive = _open(name, stream)
         tensors = {key: _info(name, archive, key, tensor) for key, tensor in _tensors(archive.root).items()}
-        return Header(tensors, _texts(archive.root), archive.size)
+        return Header(Tensors(tensors), _texts(archive.root), archive.size)
 
 
 def read_pickle_values(file: Path, name: str) -> tuple[float, ...]:

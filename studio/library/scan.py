@@ -7,12 +7,14 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from studio.errors import StorageError
 from studio.library.cache import Cache, Known, Row
 from studio.library.fingerprint import fingerprint, of_unreadable
+from studio.library.header import Tensors, read_tensors
 from studio.library.identify import identify
 from studio.library.roots import Place, model_places
 from studio.library.sidecars import preview_of, read_sidecars
@@ -21,6 +23,7 @@ from studio.settings import Settings
 
 BATCH, SECONDS = 200, 0.5  # rows are written, and progress is told, this often
 NICENESS = 19
+ALIKE = 64  # sets of tensors that are remembered: many files have the same, and each takes about 1 MB
 GARBAGE = 1_000_000  # objects more than before, until cycles are looked for: headers are large, and make none
 
 
@@ -49,6 +52,7 @@ class _Scan:
     changed: int = 0
     told: float = 0.0
     rows: list[Row] = field(default_factory=list[Row])
+    tensors_in: Callable[[str], Tensors] = field(default_factory=lambda: lru_cache(ALIKE)(read_tensors))
 
 
 def scan(
@@ -117,7 +121,7 @@ def _is_same(row: Known, found: Found) -> bool:
 
 def _look_at(run: _Scan, found: Found, known: Known | None) -> None:
     same = known is not None and _is_same(known, found)
-    row = _beside(run.cache, found) if same else _examine(run.cache, found)
+    row = _beside(run, found) if same else _examine(run, found)
     run.found += row is not None
     run.rows += [row] if row else []
     run.done += 1
@@ -143,7 +147,7 @@ def _forget(cache: Cache, known: dict[bytes, Known], models: Iterable[Found], pl
     return len(gone)
 
 
-def _examine(cache: Cache, found: Found) -> Row | None:
+def _examine(run: _Scan, found: Found) -> Row | None:
     """Identify a model; None for one that is gone."""
     signature = found.signature
     try:
@@ -159,21 +163,21 @@ def _examine(cache: Cache, found: Found) -> Row | None:
         signature=signature,
         beside=found.beside,
         fingerprint=mark,
-        content=cache.content_of(mark, found.modified),
+        content=run.cache.content_of(mark, found.modified),
         bytes=found.bytes,
         modified=found.modified,
         is_folder=found.is_folder,
-        identity=identify(found.path, found.place.kind),
+        identity=identify(found.path, found.place.kind, run.tensors_in),
         said=read_sidecars(found.sidecars, found.path.name),
         preview=_preview(found),
     )
 
 
-def _beside(cache: Cache, found: Found) -> Row | None:
+def _beside(run: _Scan, found: Found) -> Row | None:
     """The row of a model of which a sidecar alone has changed."""
-    row = cache.row(found.path)
+    row = run.cache.row(found.path)
     if row is None:
-        return _examine(cache, found)
+        return _examine(run, found)
     said = read_sidecars(found.sidecars, found.path.name)
     return replace(row, beside=found.beside, said=said, preview=_preview(found))
 

@@ -10,7 +10,7 @@ import numpy as np
 from studio.library.cache import Cache
 from studio.library.entry import ModelEntry, shown
 from studio.library.hashes import BLOCK, read_sha256
-from studio.library.header import HeaderError, TensorInfo
+from studio.library.header import Header, HeaderError
 from studio.library.identify import SAFETENSORS, header_of
 from studio.library.walk import SINGLE_FILES, files_of
 
@@ -79,21 +79,22 @@ def _header_problems(file: Path) -> Iterator[str]:
     """What is wrong with a file of weights: values that are no numbers. Raises: HeaderError, OSError."""
     if file.suffix.lower() not in SINGLE_FILES:
         return
-    tensors = header_of(file).tensors
+    header = header_of(file)
     if file.suffix.lower() not in SAFETENSORS:
         return
-    odd = [name for name, info in tensors.items() if MASKS not in name and not _is_finite(file, info)]
+    odd = [name for name in header.tensors if MASKS not in name and not _is_finite(file, header, name)]
     if odd:
         others = f" and in {len(odd) - 1} more tensors" if len(odd) > 1 else ""
         yield f"{shown(file.name)} holds NaN or infinity in {shown(odd[0])[:80]}{others}."
 
 
-def _is_finite(file: Path, info: TensorInfo) -> bool:
+def _is_finite(file: Path, header: Header, name: str) -> bool:
+    info = header.tensors[name]
     if info.dtype not in EXPONENTS:
         return True
     words, exponent = EXPONENTS[info.dtype]
     with file.open("rb") as stream:
-        stream.seek(info.start)
+        stream.seek(header.data + info.start)
         left = info.end - info.start
         while left > 0 and (block := stream.read(min(BLOCK, left))):
             left -= len(block)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from studio.library.header import HEADER_MAX, HeaderError, read_header, read_values, shown
+from studio.library.header import HEADER_MAX, HeaderError, read_header, read_tensors, read_values, shown
 from tests.library import headers
 
 
@@ -32,15 +32,48 @@ def test_a_header_says_names_shapes_types_and_places(tmp_path):
     assert found.metadata == {"k": "v"}
     assert (found.tensors["a"].dtype, found.tensors["a"].shape, found.bytes) == ("F16", (2, 3), file.stat().st_size)
     with file.open("rb") as stream:
-        stream.seek(found.tensors["b"].start)
+        stream.seek(found.data + found.tensors["b"].start)
         assert stream.read(12) == values.numpy().tobytes()
+
+
+def test_metadata_may_be_anywhere_and_the_same_tensors_are_described_the_same(tmp_path):
+    described, tables = '"a": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}', set()
+
+    def tensors_in(table):
+        tables.add(table)
+        return read_tensors(table)
+
+    for text in (
+        "{" + described + "}",
+        "{" + described + "}   ",
+        '{"__metadata__":{"k":"v"},' + described + "}",
+        '{ "__metadata__" : {"k": "a \\"word\\" and \\u0061"} ,\n' + described + "} ",
+        "{" + described + ', "__metadata__": {"k": "v"}}',
+    ):
+        found = read_header(raw(tmp_path, text), tensors_in)
+        assert found.tensors == {"a": ("F16", (2,), 0, 4)}
+        assert found.data + 4 == found.bytes
+        assert found.metadata.get("k", "v") in ("v", 'a "word" and a')
+        assert ("k" in found.metadata) == ("__metadata__" in text)
+    assert len(tables) == 1
+
+
+def test_what_tensors_tell_is_asked_once():
+    tensors, asked = read_tensors('{"a": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}}'), []
+
+    def longest(tensors, least):
+        asked.append(least)
+        return max([least, *map(len, tensors)])
+
+    assert [tensors.once(longest, least) for least in (0, 3, 0, 3)] == [1, 3, 1, 3]
+    assert asked == [0, 3]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_the_numbers_of_a_small_tensor_can_be_read(tmp_path, dtype):
     file = tmp_path / "x.safetensors"
     save_file({"a": torch.tensor([1.0, -2.5, 0.0], dtype=dtype)}, file)
-    assert read_values(file, read_header(file).tensors["a"]) == (1.0, -2.5, 0.0)
+    assert read_values(file, read_header(file), "a") == (1.0, -2.5, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +131,16 @@ def test_a_header_that_makes_no_sense_is_refused(tmp_path, header, words):
         ),
         ('{"a": {"dtype": "F16", "shape": [2], "shape": [2], "data_offsets": [0, 4]}}', "twice"),
         ('{"a": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}, "\\u0061": {}}', "twice"),
+        (
+            '{"__metadata__": {}, "a": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}, "__metadata__": {}}',
+            "twice",
+        ),
+        (
+            '{"__metadata__": {"k": "1", "k": "2"}, "a": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}}',
+            "twice",
+        ),
+        ('{"__metadata__": {}, }', "no JSON"),
+        ('{"__metadata__": {}; "a": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}}', "no JSON"),
         ('{"a": ', "no JSON"),
         ('{"a": [' + "[" * 100_000, "no JSON"),
         ('{"\\ud800": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}}', "no UTF-8"),

@@ -1,3 +1,4 @@
+import functools
 import itertools
 import json
 import os
@@ -8,6 +9,7 @@ import struct
 import pytest
 import torch
 
+from studio.library.header import read_tensors
 from studio.library.identify import RULES, identify
 from studio.library.identity import Identity
 from studio.library.names import DIFFUSERS, LDM
@@ -42,6 +44,23 @@ def test_each_sort_of_file_is_named(tmp_path, case):
     assert found.evidence
     assert case.family in ("", found.family)
     assert {name: getattr(found, name) for name in case.expected} == case.expected
+
+
+def test_files_of_the_same_tensors_share_what_these_tell_and_nothing_else(tmp_path):
+    read = []
+
+    def tensors_in(table):
+        read.append(table)
+        return read_tensors(table)
+
+    remembering = functools.lru_cache(None)(tensors_in)
+    others = {"modelspec.architecture": "stable-diffusion-xl-v1-base", "modelspec.trigger_phrase": "sks"}
+    for case in ALL.values():
+        for number, (name, said) in enumerate(((case.name, {}), ("sdxl-vae-face-canny", others), ("x", {"n": "1"}))):
+            file = write(tmp_path / f"{name}.safetensors", case.tensors, metadata={**case.metadata, **said})
+            for place in (case.place, "embedding"):
+                assert identify(file, place, remembering) == identify(file, place), (number, case)
+    assert len(read) == len(set(read)) <= len(ALL)
 
 
 @pytest.mark.parametrize("case", SMALL_ONES.values(), ids=SMALL_ONES)

@@ -22,7 +22,7 @@ def opened(monkeypatch):
     """The names of the models that were opened."""
     names = []
     identify = scanning.identify
-    monkeypatch.setattr(scanning, "identify", lambda path, place: names.append(path.name) or identify(path, place))
+    monkeypatch.setattr(scanning, "identify", lambda path, place, _: names.append(path.name) or identify(path, place))
     return names
 
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from studio.library.identity import Identity, precision
+from studio.library.identity import Identity
 from studio.library.names import DIFFUSERS, LDM, Names, Shape, vae_names
 from studio.library.rules.subject import LIKELY, Subject, fit
 
@@ -28,9 +28,7 @@ def _vae(subject: Subject) -> Identity | None:
     if best.share < LIKELY:
         return None
     base, how = _base(subject)
-    found = Identity(
-        kind="vae", base=base, precision=precision(subject.tensors.values()), evidence=f"It is built like a VAE; {how}."
-    )
+    found = Identity(kind="vae", base=base, precision=subject.precision, evidence=f"It is built like a VAE; {how}.")
     latents = max(subject.size(f"{prefix}decoder.conv_in.weight", 1) for prefix in ("", "first_stage_model."))
     if latents not in (0, 4):
         reason = f"Its latents have {latents} channels: it is for newer models than the studio knows."
@@ -80,7 +78,7 @@ def _taesd(subject: Subject) -> Identity | None:
     return Identity(
         kind="taesd",
         base=base,
-        precision=precision(subject.tensors.values()),
+        precision=subject.precision,
         reason=tiny,
         evidence=f"It is built like a TAESD; {how}.",
         possible=None if latents == {4} else (),

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 from studio.library.card import Card
-from studio.library.identity import BASE_NAMES, Identity, precision
+from studio.library.identity import BASE_NAMES, Identity
 from studio.library.names import (
     BASES_BY_WIDTH,
     DIFFUSERS,
@@ -144,7 +144,7 @@ def _named(subject: Subject, base: str, channels: int, width: int, reason: str) 
         kind="checkpoint",
         base=base,
         variant=VARIANTS.get(channels, "unknown") if channels else "normal",
-        precision=precision(subject.tensors.values()),
+        precision=subject.precision,
         usable=not reason,
         reason=reason,
         width=width,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from studio.library.header import shown
-from studio.library.identity import BASE_NAMES, Identity, guess_control_kind, precision
+from studio.library.identity import BASE_NAMES, Identity, guess_control_kind
 from studio.library.names import BASES_BY_WIDTH, DIFFUSERS, LDM, PLANS, control_names
 from studio.library.rules.subject import SURE, Subject, fit
 
@@ -55,7 +55,7 @@ def recognise(subject: Subject) -> Identity | None:
 def _has(subject: Subject, mark: str) -> bool:
     if "." in mark:
         return subject.roots.get(mark.partition(".")[0], 0) > 0 and subject.under(mark)
-    return any(root.startswith(mark) for root in subject.roots)
+    return subject.under(mark)
 
 
 def _control_net(subject: Subject, spelling: int, prefix: str) -> Identity:
@@ -98,7 +98,7 @@ def _named(subject: Subject, base: str, width: int, reason: str) -> Identity:
         kind="controlnet",
         base=base,
         control_kind=_kind(subject),
-        precision=precision(subject.tensors.values()),
+        precision=subject.precision,
         usable=not reason,
         reason=reason,
         width=width,
@@ -134,7 +134,7 @@ def _t2i_adapter(subject: Subject) -> Identity | None:
         base=base,
         family="xl" if base == "sdxl" else family,
         control_kind=_kind(subject),
-        precision=precision(subject.tensors.values()),
+        precision=subject.precision,
         usable=base != "unknown",
         reason="" if base != "unknown" else "It is no T2I-Adapter for SD 1 or SDXL.",
         evidence=f"It is built like a T2I-Adapter, and takes {first[1] if len(first) > 1 else 'no'} channels.",

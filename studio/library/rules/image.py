@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from studio.library.identity import Identity, precision
+from studio.library.identity import Identity
 from studio.library.names import PLANS, Shape
 from studio.library.rules.subject import Subject
 
@@ -39,7 +39,7 @@ def _ip_adapter(subject: Subject) -> Identity | None:
         kind="ip_adapter",
         base=base,
         family=family,
-        precision=precision(subject.tensors.values()),
+        precision=subject.precision,
         usable=base != "unknown" and family in USED,
         reason="" if base != "unknown" and family in USED else IP_REASON,
         width=width,
@@ -97,7 +97,7 @@ def _image_encoder(subject: Subject) -> Identity | None:
     return Identity(
         kind="image_encoder",
         family=vision.name if vision else "",
-        precision=precision(subject.tensors.values()),
+        precision=subject.precision,
         usable=usable,
         reason="" if usable else ENCODER_REASON,
         width=vision.width if vision else 0,

@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from studio.library.identity import BASE_NAMES, Identity, precision
+from studio.library.header import Tensors
+from studio.library.identity import BASE_NAMES, Identity
 from studio.library.names import BASES_BY_WIDTH, Shape
 from studio.library.roles import BUNDLE, block_size, embedding_in, role_of
 from studio.library.rules.subject import Subject, shown
@@ -107,34 +108,52 @@ class Modules:
 
 def recognise(subject: Subject) -> Identity | None:
     """A LoRA or one of its kin; None if it is none."""
-    modules = _modules(subject)
-    family = _family(modules)
-    if not family or modules.strange > (1 - MOST) * len(subject.tensors):
+    change = subject.tensors.once(_change)
+    if change is None:
         return None
-    signs = _signs(modules)
+    family, signs = change.family, change.signs
     base, width, why = _base(subject, signs)
     other = base == "unknown" and (signs.other or subject.said_other)
-    sort = f"It is a {SHOWN.get(family, family.upper())} in {_spelling(modules)} spelling"
-    bundled = [shown(word) for name in subject.tensors if (word := embedding_in(name)[0])][:BUNDLED_MAX]
-    evidence = f"{sort} for {len(modules.roles)} layers."
+    sort = f"It is a {SHOWN.get(family, family.upper())} in {change.spelling} spelling"
+    evidence = f"{sort} for {change.layers} layers."
     return Identity(
         kind="lora",
         base=base,
         family=family,
-        precision=precision(subject.tensors.values()),
+        precision=subject.precision,
         usable=not other,
         reason=f"It is for {other}." if other else "",
         width=width,
         possible=() if signs.other or subject.said_other or not signs.places else tuple(sorted(signs.bases)),
-        trigger_words=tuple(dict.fromkeys((*bundled, *subject.triggers))),
+        trigger_words=tuple(dict.fromkeys((*change.bundled, *subject.triggers))),
         evidence=f"{evidence} {why}".strip(),
     )
 
 
-def _modules(subject: Subject) -> Modules:
+@dataclass(frozen=True)
+class Change:
+    """What the tensors of a LoRA say, whatever else its file says. bundled: the embeddings that came with it."""
+
+    family: str
+    layers: int
+    spelling: str
+    signs: "Signs"
+    bundled: tuple[str, ...]
+
+
+def _change(tensors: Tensors) -> Change | None:
+    modules = _modules(tensors)
+    family = _family(modules)
+    if not family or modules.strange > (1 - MOST) * len(tensors):
+        return None
+    bundled = [shown(word) for name in tensors if (word := embedding_in(name)[0])][:BUNDLED_MAX]
+    return Change(family, len(modules.roles), _spelling(modules), _signs(modules), tuple(bundled))
+
+
+def _modules(tensors: Tensors) -> Modules:
     found = Modules()
-    for name, info in subject.tensors.items():
-        stem, role = role_of(name, subject.tensors)
+    for name, info in tensors.items():
+        stem, role = role_of(name, tensors)
         if role:
             found.roles.setdefault(stem, {})[role] = info.shape
         elif not name.startswith(BUNDLE):

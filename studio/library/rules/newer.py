@@ -4,7 +4,7 @@ work here. They stay unknown.
 Source: diffusers 0.42.1, loaders/single_file_utils.py, CHECKPOINT_KEY_NAMES.
 """
 
-from studio.library.identity import Identity, precision
+from studio.library.identity import Identity
 from studio.library.rules.subject import Subject
 
 PREFIXES = ("", "model.diffusion_model.", "transformer.", "diffusion_model.", "model.")
@@ -63,7 +63,7 @@ def recognise(subject: Subject) -> Identity | None:
 
 def _named(subject: Subject, what: str) -> Identity:
     return Identity(
-        precision=precision(subject.tensors.values()),
+        precision=subject.precision,
         reason=f"It is {what}, which the studio cannot use.",
         evidence="Its tensors have the names that only such a file has.",
         possible=(),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from studio.library.header import shown
-from studio.library.identity import Identity, precision
+from studio.library.identity import Identity
 from studio.library.names import PLANS
 from studio.library.rules.subject import FLOATS, STARTER, Subject
 
@@ -61,7 +61,7 @@ def _embedded(subject: Subject, base: str, token: Token, trigger: str) -> Identi
     return Identity(
         kind="embedding",
         base=base,
-        precision=precision(subject.tensors.values()),
+        precision=subject.precision,
         usable=base != "unknown",
         reason=EMBEDDING_REASON if base == "unknown" else "",
         width=token.width,
@@ -108,7 +108,7 @@ def _hypernetwork(subject: Subject) -> Identity | None:
     return Identity(
         kind="hypernetwork",
         base=base,
-        precision=precision(subject.tensors.values()),
+        precision=subject.precision,
         usable=base != "unknown",
         reason=HYPER_REASON if base == "unknown" else "",
         width=next(iter(read)) if len(read) == 1 else 0,

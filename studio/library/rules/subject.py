@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from studio.library.header import Header, TensorInfo, shown
+from studio.library.header import Header, Tensors, shown
+from studio.library.identity import precision
 from studio.library.names import Names, Shape
 
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
@@ -46,18 +47,19 @@ class Subject:
     beside: Callable[[], str] = lambda: ""
 
     @property
-    def tensors(self) -> dict[str, TensorInfo]:
+    def tensors(self) -> Tensors:
         """Every tensor by its name."""
         return self.header.tensors
 
-    @cached_property
+    @property
     def roots(self) -> dict[str, int]:
         """How many names begin with each word, up to the first dot."""
-        counts: dict[str, int] = {}
-        for name in self.tensors:
-            root = name.partition(".")[0]
-            counts[root] = counts.get(root, 0) + 1
-        return counts
+        return self.tensors.once(_roots)
+
+    @property
+    def precision(self) -> str:
+        """See `studio.library.identity.precision`."""
+        return self.tensors.once(_precision)
 
     def shape(self, name: str) -> Shape:
         """The shape of that tensor; () if there is none."""
@@ -71,7 +73,7 @@ class Subject:
 
     def under(self, prefix: str) -> bool:
         """Whether a name begins so."""
-        return any(name.startswith(prefix) for name in self.tensors)
+        return self.tensors.once(_under, prefix)
 
     @cached_property
     def said_base(self) -> str:
@@ -109,6 +111,22 @@ class Subject:
     def name_has(self, pattern: str) -> bool:
         """Whether the file's name speaks of it. A guess: for what tensors cannot tell."""
         return re.search(pattern, self.name.lower()) is not None
+
+
+def _roots(tensors: Tensors) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in tensors:
+        root = name.partition(".")[0]
+        counts[root] = counts.get(root, 0) + 1
+    return counts
+
+
+def _precision(tensors: Tensors) -> str:
+    return precision(tensors.values())
+
+
+def _under(tensors: Tensors, prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in tensors)
 
 
 @dataclass(frozen=True)

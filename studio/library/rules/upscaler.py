@@ -5,7 +5,7 @@ Source: spandrel 0.4.2, architectures/*/__init__.py (`detect`), which will load 
 
 from dataclasses import dataclass, replace
 
-from studio.library.identity import Identity, precision
+from studio.library.identity import Identity
 from studio.library.rules.subject import Subject
 
 PREFIXES = ("", "module.", "netG.", "model_g.", "generator.", "params_ema.", "params.")
@@ -87,7 +87,7 @@ def _named(subject: Subject, family: str) -> Identity:
     return Identity(
         kind="upscaler",
         family=family,
-        precision=precision(subject.tensors.values()),
+        precision=subject.precision,
         reason=REASON,
         evidence=f"Its tensors have the names of {family}'s.",
         possible=(),  # it enlarges any picture
