@@ -71,11 +71,11 @@ def scan(
     known, models = cache.known(), list(walk(places))
     to_do = [found for found in models if not _is_known(known, found)]
     part, parts = share(len(to_do))
-    ours = [found for found in to_do if parts == 1 or zlib.crc32(os.fsencode(found.path)) % parts == part]
+    ours = [found for found in to_do if parts == 1 or zlib.crc32(os.fsencode(found.location)) % parts == part]
     same = 0 if part else len(models) - len(to_do)
     run = _Scan(cache, tell, total=same + len(ours), done=same, found=same)
     for found in ours:
-        _look_at(run, found, known.get(os.fsencode(found.path)))
+        _look_at(run, found, known.get(os.fsencode(found.location)))
         _write(run, least=BATCH)
     _write(run, least=1)
     if part == 0:
@@ -111,7 +111,7 @@ def main(connection: Connection, settings: Settings, mark: str, part: int, parts
 
 
 def _is_known(known: dict[bytes, Known], found: Found) -> bool:
-    row = known.get(os.fsencode(found.path))
+    row = known.get(os.fsencode(found.location))
     return row is not None and _is_same(row, found) and row.beside == found.beside
 
 
@@ -139,7 +139,7 @@ def _write(run: _Scan, *, least: int) -> None:
 
 def _forget(cache: Cache, known: dict[bytes, Known], models: Iterable[Found], places: Iterable[Place]) -> int:
     """Remove the rows of these places whose models are gone; those of other places are another start's. How many."""
-    there = {os.fsencode(found.path) for found in models}
+    there = {os.fsencode(found.location) for found in models}
     folders = {os.fsencode(place.folder) for place in places}
     gone = [path for path, row in known.items() if row.folder in folders and path not in there]
     if gone:

@@ -23,13 +23,14 @@ class Found:
     """A file or folder that may be a model.
 
     Fields:
+        location: Where it lies, as the system names it; most are never opened and need no `path`.
         bytes: Of all of its files.
         modified: When the newest of its files was written, in seconds since 1970.
         signature: Changes when one of its files does: sizes, times, inodes.
         sidecars: The files that others have put beside it, by what they end in; `beside` changes when one of them does.
     """
 
-    path: Path
+    location: str
     place: Place
     is_folder: bool
     bytes: int
@@ -37,6 +38,11 @@ class Found:
     signature: str
     sidecars: dict[str, Path]
     beside: str
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return Path(self.location)
 
 
 @dataclass
@@ -169,7 +175,7 @@ def _file(place: Place, entry: os.DirEntry[str], names: dict[str, os.DirEntry[st
     configuration = _stat_of(names.get(f"{stem}.yaml"))  # a part of what a checkpoint is
     more = "" if configuration is None else f" {configuration.st_mtime_ns}"
     return Found(
-        path=Path(entry.path),
+        location=entry.path,
         place=place,
         is_folder=False,
         bytes=stat.st_size,
@@ -185,7 +191,7 @@ def _folder_model(place: Place, path: Path, names: dict[str, os.DirEntry[str]]) 
     lines = [f"{file.relative_to(path)} {s.st_size} {s.st_mtime_ns} {s.st_ino}" for file, s in stats]
     sidecars, beside = _sidecars(path.name, names)
     return Found(
-        path=path,
+        location=str(path),
         place=place,
         is_folder=True,
         bytes=sum(stat.st_size for _, stat in stats),
