@@ -28,6 +28,7 @@ SECURITY_HEADERS = {
         f"default-src {SELF}; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
     ),
 }
+KEPT = "private, max-age=31536000, immutable"  # gradio's assets: a file's name holds a hash of what is in it
 # What a guest's page needs of gradio. The rest serves files, takes uploads, or shows what others did.
 GUEST_PATHS = re.compile(
     r"/(api/v1/.*|config/?|(static|assets|svelte)/.*|favicon\.ico|theme\.css|robots\.txt|manifest\.json|pwa_icon(/.*)?"
@@ -157,6 +158,8 @@ def _with_headers(send: Send, path: str) -> Callable[[Message], Awaitable[None]]
                 headers.setdefault(name, value)
             if path.startswith("/api/"):
                 headers.setdefault("Cache-Control", "no-store")
+            elif path.startswith("/assets/") and message["status"] == 200:
+                headers.setdefault("Cache-Control", KEPT)
         await send(message)
 
     return sending

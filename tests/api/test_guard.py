@@ -168,6 +168,17 @@ def test_every_answer_forbids_framing_and_guessing_of_types(local, stranger):
     assert local.get("/api/v1/status").headers["cache-control"] == "no-store"
 
 
+def test_a_browser_keeps_the_files_whose_names_tell_what_is_in_them(studio, shared):
+    owner = TestClient(with_page(studio, Policy()), base_url=f"http://{HOST}", follow_redirects=False)
+    file = re.search(r"/assets/index-[\w-]+\.js", owner.get("/").text)
+    assert file is not None
+    assert owner.get(file[0]).headers["cache-control"] == "private, max-age=31536000, immutable"
+    assert "cache-control" not in owner.get("/").headers
+    assert "cache-control" not in owner.get("/assets/nothing-12345678.js").headers
+    stranger = TestClient(with_page(studio, shared), base_url=f"http://{HOST}", follow_redirects=False)
+    assert "immutable" not in stranger.get(file[0]).headers.get("cache-control", "")
+
+
 def test_a_person_is_sent_to_the_log_in_page_and_a_program_told(stranger):
     person = stranger.get("/", headers={"accept": "text/html,*/*", "sec-fetch-mode": "navigate"})
     assert (person.status_code, person.headers["location"]) == (303, "/login")

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from tests.ui import fake_worker  # noqa: E402
 
 CHROMIUM = os.environ.get("STUDIO_CHROMIUM", "/usr/bin/chromium")
 ARGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync""".split()
+--disable-component-update --disable-sync --process-per-site""".split()
 READY = "#sketch-pad[data-ready]"
 PATIENCE = 180_000  # ms: a machine that does other work, too, is no failure
 
@@ -35,6 +36,32 @@ class Served:
 
     url: str
     studio: Studio | None
+
+
+@dataclass
+class Window:
+    """A browser context that tests use in turn: what it fetched and compiled of the page stays, which saves half.
+
+    Fields:
+        context: Playwright's BrowserContext.
+        anchor: A tab that shows next to nothing and keeps the window and its process (see ARGS) between the tests.
+    """
+
+    context: Any
+    anchor: Any
+
+    def forget(self) -> None:
+        """Close what a test left open and delete what its pages stored, so that the next test cannot see it."""
+        for page in self.context.pages:
+            if page != self.anchor:
+                page.close()
+        self.context.clear_cookies()
+        self.context.clear_permissions()
+        self.anchor.evaluate("localStorage.clear()")  # in the process itself, which would hear of the next line late
+        protocol = self.context.new_cdp_session(self.anchor)
+        origin = self.anchor.evaluate("location.origin")
+        protocol.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+        protocol.detach()
 
 
 def fake_studio(folder) -> Studio:
@@ -110,16 +137,34 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def window(browser, served) -> Iterator[Window]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    anchor = context.new_page()
+    anchor.goto(f"{served.url}/favicon.ico")
+    yield Window(context, anchor)
+    context.close()
+
+
 @pytest.fixture
-def visit(browser, served) -> Iterator[Callable]:
-    """Open the page as a new visitor; afterwards: no page error, no request to anywhere else."""
+def visit(browser, served, window) -> Iterator[Callable]:
+    """Open the page as a new visitor; afterwards: no page error, no request to anywhere else.
+
+    The first visitor of a test has the module's window, others a context of their own. A test that changes a whole
+    context (its permissions, routes or scripts) passes one.
+    """
     contexts, errors, foreign = [], [], []
 
     def opened(context=None, *, width: int = 1280, height: int = 900, scheme: str = "light"):
+        shape = {"width": width, "height": height}
+        first = context is None and not contexts
         if context is None:
-            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+            context = window.context if first else browser.new_context(viewport=shape, color_scheme=scheme)
             contexts.append(context)
         page = context.new_page()
+        if first:
+            page.set_viewport_size(shape)
+            page.emulate_media(color_scheme=scheme)
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on(
@@ -130,8 +175,9 @@ def visit(browser, served) -> Iterator[Callable]:
         return page
 
     yield opened
-    for context in contexts:
+    for context in contexts[1:]:
         context.close()
+    window.forget()
     if served.studio:  # what a failed test left running is in nobody's way
         for job in served.studio.list_jobs(LOCAL_USER, states=("queued", "running")):
             served.studio.cancel(job.id, LOCAL_USER)
