@@ -75,14 +75,15 @@ class Place(NamedTuple):
     form: str = SAME
 
 
-def places_of(name: str, base: str, spelling: str, prefix: str = "") -> list[Place]:
+@lru_cache(maxsize=8192)  # a few base models; each swap asks for all of one
+def places_of(name: str, base: str, spelling: str, prefix: str = "") -> tuple[Place, ...]:
     """Where the tensor that diffusers or transformers call `name` lies; then, where some programs put it.
 
     Raises: KeyError, if that base model has no such tensor.
     """
     place = _place_of(name, base, spelling)
     found = [place, *(Place(other, place.form) for other in _other_names(place.name, spelling))]
-    return [Place(prefix + place.name, place.form) for place in found]
+    return tuple(Place(prefix + place.name, place.form) for place in found)
 
 
 def folder_places(name: str) -> list[Place]:

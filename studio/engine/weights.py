@@ -5,7 +5,7 @@ import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -16,13 +16,14 @@ from studio.engine.reading import OpenFile, Stretch
 from studio.engine.tensors import DTYPES
 from studio.errors import ModelNotFoundError
 from studio.library.folders import UNREADABLE, weights_of
-from studio.library.header import Header, HeaderError, header_in, shown
+from studio.library.header import Header, HeaderError, header_in, read_tensors, shown
 
 Shape = tuple[int, ...]
 DAMAGED = "Download or copy it again, then look at its size."
 SCALED = "scaled_fp8"  # the mark of files whose fp8 tensors are to be multiplied by scales of their own
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 TYPES = {name: dtype for dtype, name in DTYPES.items()}
+tensors_in = lru_cache(maxsize=4)(read_tensors)  # checkpoints between which one swaps mostly hold the same tensors
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _open_safetensors(file: Path, title: str) -> Weights:
     """Opened by its name once: header, mapping and stretches are of one file, whatever the name comes to mean."""
     plain = OpenFile(file)
     with os.fdopen(os.dup(plain.stream.fileno()), "rb") as stream:
-        header = header_in(stream, shown(file.name))
+        header = header_in(stream, shown(file.name), tensors_in)
         mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
     shapes = {name: info.shape for name, info in header.tensors.items()}
     stretches = {

@@ -23,13 +23,31 @@ def stretch(file, start, end, dtype=torch.uint8):
     return Stretch(file, dtype, start, end)
 
 
+@pytest.mark.parametrize("buffers", [1, 2, 512])
 @pytest.mark.parametrize("piece", [1, 7, 100, 10**6])
-def test_every_tensor_gets_its_bytes_whatever_the_pieces(file, monkeypatch, piece):
+def test_every_tensor_gets_its_bytes_whatever_the_pieces(file, monkeypatch, piece, buffers):
     monkeypatch.setattr(reading, "PIECE", piece)
-    spans = [(0, 1), (1, 4), (5, 300), (4000, 10_000), (7, 7)]
+    monkeypatch.setattr(reading, "BUFFERS", buffers)
+    spans = [(300, 310), (0, 1), (1, 4), (5, 300), (4000, 10_000), (7, 7), (2, 6)]
     wanted = [(stretch(file, a, b), torch.zeros(b - a, dtype=torch.uint8)) for a, b in spans]
     read_all(wanted)
     assert [bytes(target.tolist()) for _, target in wanted] == [CONTENT[a:b] for a, b in spans]
+
+
+def test_neighbours_in_a_file_are_read_by_one_call(file, monkeypatch):
+    calls, real = [], os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, into, start: calls.append(start) or real(fd, into, start))
+    spans = [(200, 300), (0, 100), (500, 600), (100, 200)]
+    read_all([(stretch(file, a, b), torch.zeros(b - a, dtype=torch.uint8)) for a, b in spans])
+    assert sorted(calls) == [0, 500]
+
+
+def test_a_system_that_reads_less_than_was_asked_for_is_asked_again(file, monkeypatch):
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, into, start: real(fd, [into[0][:7]], start))
+    wanted = [(stretch(file, a, a + 20), torch.zeros(20, dtype=torch.uint8)) for a in range(0, 100, 20)]
+    read_all(wanted)
+    assert b"".join(bytes(target.tolist()) for _, target in wanted) == CONTENT[:100]
 
 
 def test_without_reads_at_a_place_it_seeks(file, monkeypatch):
