@@ -31,8 +31,7 @@ from studio.library.header import (
 )
 
 PROGRAM_MAX = 4 << 20  # that of a checkpoint has half a megabyte
-DEPTH = 8  # of tables within tables
-NAME_MAX = 500
+DEPTH, NAME_MAX = 8, 500  # of tables within tables; letters
 WAY_OUT = "try `python launch.py models convert`, which runs no code either, or get it as a .safetensors file"
 WRAPPERS = ("state_dict", "model_state_dict", "params_ema", "params-ema", "params", "model", "net", "module")
 # What the training program of the original checkpoints left in them, and nobody needs.
@@ -106,10 +105,7 @@ class _Archive:
 
 
 def header_of(file: Path, tensors_in: Callable[[str], Tensors] = read_tensors) -> Header:
-    """Names, shapes and types of a file's tensors, of whichever sort it is. Raises: HeaderError; OSError.
-
-    tensors_in: As `read_header` takes it.
-    """
+    """What `read_header` tells, of a file of whichever sort. Raises: HeaderError; OSError."""
     return read_header(file, tensors_in) if file.suffix.lower() in SAFETENSORS else read_pickle_header(file)
 
 
