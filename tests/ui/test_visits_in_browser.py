@@ -37,6 +37,7 @@ def test_a_visitor_need_not_fetch_again_what_the_one_before_fetched(visit, windo
     assert len(before) > 20
     window.forget()
     transferred = visit(window.context).evaluate(FILES)
+    assert len(before.keys() & transferred.keys()) > 20
     assert not {name for name, size in transferred.items() if size and name in before}
 
 

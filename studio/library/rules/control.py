@@ -42,20 +42,14 @@ SORTS = (
 
 def recognise(subject: Subject) -> Identity | None:
     """A ControlNet, one of its kin or a T2I-Adapter; None if it is none."""
-    sort = next((sort for sort in SORTS if any(_has(subject, mark) for mark in sort.marks)), None)
+    sort = next((sort for sort in SORTS if any(subject.under(mark) for mark in sort.marks)), None)
     if sort and sort.family == "lllite":
         return replace(_named(subject, _lllite_base(subject), 0, sort.reason), family=sort.family)
     for spelling, prefix, marks in LAYOUTS:
-        if any(_has(subject, mark) for mark in marks) and not _has(subject, "motion_modules"):
+        if any(subject.under(mark) for mark in marks) and not subject.under("motion_modules"):
             found = _control_net(subject, spelling, prefix)
             return replace(found, usable=False, reason=sort.reason, family=sort.family) if sort else found
     return _t2i_adapter(subject)
-
-
-def _has(subject: Subject, mark: str) -> bool:
-    if "." in mark:
-        return subject.roots.get(mark.partition(".")[0], 0) > 0 and subject.under(mark)
-    return subject.under(mark)
 
 
 def _control_net(subject: Subject, spelling: int, prefix: str) -> Identity:
@@ -73,7 +67,7 @@ def _control_net(subject: Subject, spelling: int, prefix: str) -> Identity:
     base = BASES_BY_WIDTH.get(width, "unknown")
     if base not in USABLE_BASES or added not in (0, PLANS[base].added):
         return _named(subject, "unknown", width, "It is for none of SD 1, SD 2 and SDXL by the texts that it reads.")
-    if _has(subject, "lora_controlnet"):
+    if subject.under("lora_controlnet"):
         return _named(subject, base, width, "")
     found = fit(subject, control_names(base, spelling), prefix, (CONV_IN[spelling], HINT[spelling]))
     channels = (subject.size(f"{prefix}{HINT[spelling]}", 1), subject.size(f"{prefix}{CONV_IN[spelling]}", 1))
